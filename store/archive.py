@@ -1,0 +1,359 @@
+"""Reading and writing recordings and results as xarray Datasets."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+
+from . import blocks, integrity, schema
+from .catalog import Catalog, resolve
+from .errors import InputError, InputTypeError
+from .location import Location
+from .moments import valid_tokens
+from .provenance import library_versions, now
+from .writer import RecordingWriter, SiteSpec, quiet_zarr
+
+Level = Literal["token", "prompt"]
+
+
+def open(
+    name_or_path: str | os.PathLike[str],
+    *,
+    site: str | None = None,
+    level: Level | None = None,
+    catalog: str | os.PathLike[str] | Catalog | None = None,
+) -> xr.Dataset:
+    """Open a recording or a result, lazily.
+
+    Parameters
+    ----------
+    name_or_path
+        A path, a URL, or a name of the catalog.
+    site
+        Which site of a recording; None for the only one.
+    level
+        ``"token"``: the cube, ``activation`` (prompt, token, layer, neuron). ``"prompt"``: the
+        per-prompt moments ``count``, ``mean``, ``m2`` and ``mean_abs`` (prompt, layer, neuron). None:
+        the cube where there is one.
+    catalog
+        The catalog in which a name is looked up; by default ``catalog.yaml`` here.
+
+    Returns
+    -------
+    Dataset
+        Of a recording, the recorded prompts only, in shard-sized chunks, the labels as
+        coordinates. Of a result, what was saved. Arrays of one dimension (labels, the numbers of
+        layers and neurons, ``count``) are in memory, all others lazy.
+
+    Raises
+    ------
+    InputError
+        No prompt is recorded yet; the site or level is not there, or must be named; a result was
+        not written to its end.
+    MissingFileError, UnknownNameError
+        The path or name leads nowhere.
+    """
+    if level not in (None, "token", "prompt"):
+        raise InputError(f"level must be 'token', 'prompt' or None, got {level!r}")
+    location = Location.of(resolve(name_or_path, catalog))
+    group = location.group()
+    if group.attrs.get("kind") != "recording":
+        return _open_result(location, group, site, level)
+    recorded, sites = _recorded(group), _sites(group)
+    if not recorded.any() or not sites:
+        raise InputError(f"{location.name} has no recorded prompts yet")
+    site = _choose_site(location, sites, site)
+    if level == "prompt":
+        ds = _open_group(location, f"{site}/summary", _chunks(group, f"{site}/summary/mean"))
+        numbers = _open_group(location, site, {}, drop=("activation",))
+        ds = ds.assign_coords(numbers.variables)
+    else:
+        ds = _open_group(location, site, _chunks(group, f"{site}/activation"))
+        ds = ds.set_coords([v for v in ("hook_name",) if v in ds])
+    ds = _join_labels(ds, location, group)
+    if not recorded.all():
+        ds = _keep_units(ds, recorded, _unit(group))
+    return ds.assign_attrs(
+        group.attrs.asdict(), site=site, name=location.name.removesuffix(".zip").removesuffix(".zarr")
+    )
+
+
+def _open_result(location: Location, group: zarr.Group, site: str | None, level: Level | None) -> xr.Dataset:
+    if site is not None or level is not None:
+        raise InputError(f"{location.name} is a result; only a recording has a site and a level")
+    if "kind" in group.attrs and "manifest_digest" not in group.attrs:
+        raise InputError(f"{location.name} was not written to its end; remove it and save it again")
+    return _open_group(location, None, {})
+
+
+def _sites(group: zarr.Group) -> list[str]:
+    return [site for site in schema.SITES if site in group]
+
+
+def _recorded(group: zarr.Group) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which prompts are complete: (prompt,); none while the recording is being created."""
+    return np.asarray(_array(group, "recorded")[:]) if "recorded" in group else np.zeros(0, dtype=bool)
+
+
+def _unit(group: zarr.Group) -> int:
+    return _array(group, "recorded").chunks[0]
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name] if name in group else None
+    if not isinstance(array, zarr.Array):
+        raise InputError(f"there is no array {name!r} in the recording")
+    return array
+
+
+def _choose_site(location: Location, sites: list[str], site: str | None) -> str:
+    if site is None and len(sites) == 1:
+        return sites[0]
+    if site not in sites:
+        problem = "has several sites" if site is None else f"has no site {site!r}"
+        raise InputError(f"{location.name} {problem}; name one of {sites}")
+    return site
+
+
+def _chunks(group: zarr.Group, name: str) -> dict[str, int]:
+    """Return shard-sized chunks: the grain in which the store can be read without waste."""
+    array = _array(group, name)
+    dims = (str(d) for d in getattr(array.metadata, "dimension_names", None) or ())
+    return dict(zip(dims, array.shards or array.chunks, strict=True))
+
+
+def _open_group(
+    location: Location, group: str | None, chunks: Mapping[str, int], *, drop: tuple[str, ...] = ()
+) -> xr.Dataset:
+    """Open one group: arrays of one dimension in memory, the others in the given chunks of Dask."""
+    consolidated = bool(location.group().metadata.consolidated_metadata)
+    with quiet_zarr():
+        ds = xr.open_dataset(
+            location.zarr_store(read_only=True),  # type: ignore[arg-type]
+            engine="zarr",
+            group=group,
+            chunks=None,
+            cache=False,
+            consolidated=consolidated,
+            drop_variables=drop,
+        )
+    ds = ds.assign_coords({d: ds[d].astype(object) for d in ds.indexes if ds[d].dtype.kind == "T"})
+    out = {}
+    for name in [v for v in ds.variables if v not in ds.indexes]:
+        array = ds[name].astype(object) if ds[name].dtype.kind == "T" else ds[name]  # not all tools know "T"
+        if array.ndim > 1:
+            out[name] = array.chunk({d: n for d, n in chunks.items() if d in array.dims})
+        else:
+            out[name] = array.load()
+    return ds.assign(out)
+
+
+def _join_labels(ds: xr.Dataset, location: Location, group: zarr.Group) -> xr.Dataset:
+    """Add the root's columns; those along ``token`` only to the cube."""
+    root = _open_group(location, None, {"prompt": _unit(group)}).drop_vars("recorded")
+    if "token" not in ds.dims:
+        root = root.drop_vars([v for v in root if "token" in root[v].dims])
+    labels = [v for v in root if v != "logprob"]
+    return ds.merge(root.set_coords(labels), compat="override", join="override")
+
+
+def _keep_units(ds: xr.Dataset, recorded: np.ndarray[Any, np.dtype[np.bool_]], unit: int) -> xr.Dataset:
+    """Drop whole units, so that the chunks that stay are still whole shards."""
+    starts = range(0, len(recorded), unit)
+    kept = [ds.isel(prompt=slice(i, i + unit)) for i in starts if recorded[i]]
+    return xr.concat(
+        kept, dim="prompt", data_vars="minimal", coords="minimal", compat="override", join="override"
+    )
+
+
+def save(ds: xr.Dataset, path: str | os.PathLike[str], *, site: str = "mlp") -> str:
+    """Write any Dataset of the schema as a recording, unit by unit.
+
+    Parameters
+    ----------
+    ds
+        ``activation`` (prompt, token, layer, neuron), in memory or lazy, with whatever labels
+        there are along ``prompt`` and (prompt, token). Padding is NaN; without ``n_tokens``
+        the tokens are counted from it. Variables that the schema does not know are labels where
+        they lie along ``prompt``, and are left out where they do not.
+    path
+        Where; must not exist yet.
+    site
+        The place in the network that the activations come from.
+
+    Returns
+    -------
+    The path, for `open`.
+
+    Raises
+    ------
+    InputError
+        A variable has wrong dimensions or a wrong type, a token that counts as valid was masked, or
+        the path is taken.
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise InputTypeError(f"save takes a Dataset, got {type(ds).__name__}")
+    if site not in schema.SITES:
+        raise InputError(f"site must be one of {list(schema.SITES)}, got {site!r}")
+    breaches = schema.breaches(ds)
+    if breaches:
+        raise InputError("the Dataset does not fit the schema: " + "; ".join(breaches))
+    location = Location.of(path)
+    layers, neurons = (_axis(ds, d) for d in ("layer", "neuron"))
+    hooks = ds["hook_name"].to_numpy() if "hook_name" in ds else [""] * len(layers)
+    spec = SiteSpec(layers, neurons, tuple(map(str, hooks)), ds["activation"].dtype.name)
+    labels = _label_table(ds)
+    tokens = tuple(v.name for v in schema.ROOT if v.dims == ("prompt", "token") and v.name in ds)
+    writer = RecordingWriter.create(
+        location,
+        labels=labels,
+        n_tokens=ds.sizes["token"],
+        sites={site: spec},
+        token_variables=tokens,
+        provenance=_saved_provenance(ds),
+    )
+    for i, unit in enumerate(writer.units):
+        part = ds.isel(prompt=unit)[["activation", *tokens]].compute()
+        columns = {str(c): labels[c].to_numpy()[unit] for c in labels}
+        columns |= {t: part[t].to_numpy() for t in tokens}
+        columns["n_tokens"] = _count_tokens(part)
+        writer.write_unit(i, columns, {site: part["activation"].to_numpy()})
+    writer.finalise()
+    return str(location)
+
+
+def _saved_provenance(ds: xr.Dataset) -> dict[str, Any]:
+    """Keep where the numbers come from, and say that they were saved again, maybe changed."""
+    source = {"derived_from": [ds.attrs["manifest_digest"]]} if "manifest_digest" in ds.attrs else {}
+    return {**ds.attrs.get("provenance", {}), **source, "saved": now(), "environment": library_versions()}
+
+
+def _count_tokens(part: xr.Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Count the real tokens: (prompt,). ``n_tokens`` is not asked, the token axis may have been cut."""
+    activation = part["activation"].to_numpy()
+    if "token_id" in part.variables:
+        valid = part["token_id"].to_numpy() != -1
+    else:
+        valid = np.arange(activation.shape[1]) < valid_tokens(activation)[:, None]
+    for prompt, mask in zip(activation, valid, strict=True):
+        blocks.valid_rows(prompt, mask)
+    return np.asarray(valid.sum(axis=1), dtype=np.int64)
+
+
+def _axis(ds: xr.Dataset, dim: str) -> tuple[int, ...]:
+    return tuple(int(i) for i in (ds[dim].to_numpy() if dim in ds.coords else range(ds.sizes[dim])))
+
+
+def _label_table(ds: xr.Dataset) -> pd.DataFrame:
+    """Columns along ``prompt``; the ids are numbers where there are none."""
+    left_out = ("recorded", "count", "n_tokens")
+    names = [v for v in ds.variables if ds[v].dims == ("prompt",) and v not in left_out]
+    columns = {"prompt": np.arange(ds.sizes["prompt"])} | {str(v): ds[v].to_numpy() for v in names}
+    for name, values in columns.items():
+        if name == "prompt" or values.dtype.kind not in "iufb":
+            columns[name] = values.astype(str).astype(object)
+    return pd.DataFrame(columns)
+
+
+def save_result(
+    ds: xr.Dataset | xr.DataArray,
+    name_or_path: str | os.PathLike[str],
+    *,
+    derived_from: str | Iterable[str] | None = None,
+) -> str:
+    """Write the result of an analysis, with the digests of its files; `open` reads it again.
+
+    Parameters
+    ----------
+    ds
+        A fit, contrasts, components, masks, effects or any other Dataset; a DataArray is saved
+        under its name. It is computed here if it is lazy.
+    name_or_path
+        Where; must not exist yet.
+    derived_from
+        Name or digest of what it was computed from.
+
+    Returns
+    -------
+    The path.
+
+    Raises
+    ------
+    InputTypeError, InputError
+        It is no Dataset and no DataArray; the path is taken.
+    """
+    if not isinstance(ds, (xr.Dataset, xr.DataArray)):
+        raise InputTypeError(f"save_result takes a Dataset or a DataArray, got {type(ds).__name__}")
+    location = Location.of(name_or_path)
+    if location.exists():
+        raise InputError(f"{location} holds a result already; choose another path or remove it")
+    if isinstance(ds, xr.DataArray):
+        attrs = ds.attrs
+        ds = ds.rename(ds.name or "value").to_dataset().assign_attrs(attrs)
+    sources = [derived_from] if isinstance(derived_from, str) else list(derived_from or [])
+    out = ds.compute().drop_encoding()
+    out.attrs.pop("manifest_digest", None)  # the source's, which `open` would take for this result's
+    if out.attrs.get("kind") in (None, "recording"):
+        out.attrs["kind"] = "result"
+    if sources:
+        out.attrs["derived_from"] = sources
+    # text of a fixed width has no specification in Zarr v3
+    text = {v: {"dtype": np.dtypes.StringDType()} for v in out.variables if out[v].dtype.kind in "OUT"}
+    store = location.zarr_store(read_only=False)
+    with quiet_zarr():
+        out.to_zarr(store, mode="w-", zarr_format=3, consolidated=True, encoding=text)
+    integrity.write_manifest(location)
+    return str(location)
+
+
+def validate(path: str | os.PathLike[str]) -> list[str]:
+    """Return every breach of the schema in a recording; [] when it is sound.
+
+    Parameters
+    ----------
+    path
+        A recording; a result has no schema to break.
+
+    Raises
+    ------
+    MissingFileError
+        There is nothing at `path`.
+    """
+    location = Location.of(path)
+    group = location.group()
+    if group.attrs.get("kind") != "recording":
+        return []
+    sites = _sites(group)
+    parts: dict[str, tuple[schema.Variable, ...]] = {"": schema.ROOT}
+    for site in sites:
+        parts[f"{site}/"] = schema.SITE
+        if f"{site}/summary" in group:
+            parts[f"{site}/summary/"] = schema.SUMMARY
+    breaches = [] if sites else [f"there is no site; one of {list(schema.SITES)} is needed"]
+    breaches += _size_breaches(group, parts)
+    if not breaches:
+        for where, variables in parts.items():
+            breaches += schema.breaches_of(_open_group(location, where.rstrip("/"), {}), variables, where)
+    return breaches
+
+
+def _size_breaches(group: zarr.Group, parts: Mapping[str, tuple[schema.Variable, ...]]) -> list[str]:
+    """Dimensions without a name, or of another length than in the array before."""
+    sizes: dict[str, tuple[int, str]] = {}
+    lines = []
+    for where, variables in parts.items():
+        for path in (f"{where}{v.name}" for v in variables if f"{where}{v.name}" in group):
+            array = _array(group, path)
+            dims = getattr(array.metadata, "dimension_names", None)
+            if dims is None:
+                lines.append(f"{path} has no dimension names")
+            for dim, size in zip(dims or (), array.shape, strict=False):
+                scope = where.partition("/")[0] if dim in ("layer", "neuron") else ""
+                known, first = sizes.setdefault(f"{scope}/{dim}", (size, path))
+                if size != known:
+                    lines.append(f"{path} has {size} along {dim!r}, {first} has {known}")
+    return lines

@@ -1,0 +1,34 @@
+"""Errors that a user's input can cause.
+
+Each inherits the builtin that a caller would expect, so ``except ValueError`` works, and
+`ActomeError`, so that the command line can tell a wrong input (one line, exit status 2) from a
+defect of the program (a traceback).
+"""
+
+
+class ActomeError(Exception):
+    """Base of every error that a wrong input causes."""
+
+
+class InputError(ActomeError, ValueError):
+    """A value that is not allowed, or that does not fit the other arguments."""
+
+
+class InputTypeError(ActomeError, TypeError):
+    """An argument of the wrong type."""
+
+
+class MissingFileError(ActomeError, FileNotFoundError):
+    """A path or a name that leads nowhere."""
+
+
+class MissingDependencyError(ActomeError, ImportError):
+    """An optional package that this call needs is not installed."""
+
+
+class UnknownNameError(ActomeError, KeyError):
+    """A name that the catalog does not hold."""
+
+    def __str__(self) -> str:
+        """Return the message itself; a KeyError would show it quoted."""
+        return str(self.args[0])

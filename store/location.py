@@ -1,0 +1,121 @@
+"""A place that holds one Zarr group: its files by key, and the store that zarr opens."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import fsspec
+import zarr
+from zarr.abc.store import Store
+from zarr.storage import FsspecStore, LocalStore
+
+from .errors import InputError, MissingDependencyError, MissingFileError
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder on some file system, or a ZIP file that holds one (read only).
+
+    Attributes
+    ----------
+    fs
+        The fsspec file system.
+    root
+        The folder in it, without a trailing slash; "" is the top of a ZIP file.
+    zip_file
+        Path or URL of the ZIP file; "" for a folder.
+    """
+
+    fs: Any
+    root: str
+    zip_file: str = ""
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> "Location":
+        """Locate a path or a URL.
+
+        Raises
+        ------
+        InputError, MissingDependencyError, MissingFileError
+            No such protocol is known; its package is not installed; there is no such ZIP file, or it
+            is not one.
+        """
+        text = os.fspath(path)
+        zip_file = text if text.endswith(".zip") and not Path(text).is_dir() else ""
+        try:
+            fs, root = fsspec.core.url_to_fs(f"zip://::{text}" if zip_file else text)
+        except ImportError as error:
+            raise MissingDependencyError(f"{text} cannot be reached: {error}") from error
+        except FileNotFoundError as error:
+            raise MissingFileError(f"there is no ZIP file at {text}; one can be read, not written") from error
+        except (ValueError, BadZipFile) as error:
+            raise InputError(f"{text} is no path and no URL that can be read: {error}") from error
+        return cls(fs, root.rstrip("/"), zip_file)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a folder of the local disk."""
+        return "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return (self.zip_file or self.root).rsplit("/", 1)[-1]
+
+    def __str__(self) -> str:
+        """Return the path of a local folder or of a ZIP file, the URL elsewhere."""
+        if self.is_local or self.zip_file:
+            return self.zip_file or self.root
+        return str(self.fs.unstrip_protocol(self.root))
+
+    def _path(self, key: str) -> str:
+        return f"{self.root}/{key}" if self.root else key
+
+    def exists(self, key: str = "zarr.json") -> bool:
+        """Say whether a file is there; by default, whether this is a Zarr group."""
+        return bool(self.fs.exists(self._path(key)))
+
+    def read(self, key: str) -> bytes:
+        """Return the bytes of a file."""
+        return bytes(self.fs.cat_file(self._path(key)))
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write a file; on a local disk it is there whole or not at all."""
+        path = self._path(key)
+        if not self.is_local:
+            self.fs.pipe_file(path, content)
+            return
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        partial.write_bytes(content)
+        partial.replace(target)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Return the keys of all files below a folder of the group, sorted."""
+        self.fs.invalidate_cache()  # zarr writes through another instance of the file system
+        folder = self._path(prefix).rstrip("/")
+        if folder and not self.fs.exists(folder):
+            return []
+        return sorted(str(p).removeprefix(f"{self.root}/") for p in self.fs.find(folder))
+
+    def remove(self, key: str) -> None:
+        """Remove a file."""
+        self.fs.rm_file(self._path(key))
+
+    def zarr_store(self, *, read_only: bool) -> Store:
+        """Return the store through which zarr reads and writes this group."""
+        if self.is_local:
+            return LocalStore(self.root, read_only=read_only)
+        if self.zip_file and not read_only:
+            raise InputError(f"{self} is a ZIP file: it can be read, not written; write a folder")
+        return FsspecStore.from_url(f"zip://::{self}" if self.zip_file else str(self), read_only=read_only)
+
+    def group(self, *, read_only: bool = True) -> zarr.Group:
+        """Open the root group."""
+        if not self.exists():
+            raise MissingFileError(f"there is no recording or result at {self}: no zarr.json in it")
+        store = self.zarr_store(read_only=read_only)
+        return zarr.open_group(store, mode="r" if read_only else "r+", zarr_format=3)

@@ -1,0 +1,74 @@
+"""Per-prompt moments: what a prompt's tokens say about a neuron, in four numbers."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+
+def prompt_moments(
+    activation: npt.NDArray[Any], n_tokens: npt.NDArray[np.integer[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """Moments of every neuron over the tokens of each prompt, in float64.
+
+    Parameters
+    ----------
+    activation
+        (prompt, token, layer, neuron).
+    n_tokens
+        (prompt,): the valid tokens are the first ones.
+
+    Returns
+    -------
+    As `masked_moments`.
+    """
+    valid = np.arange(activation.shape[1]) < np.asarray(n_tokens)[:, None]
+    return masked_moments(activation, valid)
+
+
+def masked_moments(activation: npt.NDArray[Any], valid: Bool) -> dict[str, npt.NDArray[Any]]:
+    """Moments of every neuron over any subset of the tokens of each prompt, in float64.
+
+    Parameters
+    ----------
+    activation
+        (prompt, token, layer, neuron).
+    valid
+        (prompt, token).
+
+    Returns
+    -------
+    ``count`` (prompt,); ``mean``, ``m2`` and ``mean_abs`` (prompt, layer, neuron), NaN for a prompt
+    without tokens.
+    """
+    shape = (activation.shape[0], *activation.shape[2:])
+    out = {name: np.full(shape, np.nan) for name in ("mean", "m2", "mean_abs")}
+    for p, mask in enumerate(valid):
+        if not mask.any():
+            continue
+        rows = activation[p, mask].astype(np.float64)  # (token, layer, neuron)
+        mean = rows.mean(axis=0)
+        out["mean"][p] = mean
+        out["m2"][p] = np.square(rows - mean).sum(axis=0)
+        out["mean_abs"][p] = np.abs(rows).mean(axis=0)
+    return {"count": valid.sum(axis=1).astype(np.int64), **out}
+
+
+def valid_tokens(activation: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Count the tokens before the NaN padding, for a recording without ``n_tokens``.
+
+    Parameters
+    ----------
+    activation
+        (prompt, token, layer, neuron); a token is padding where all neurons are NaN.
+
+    Returns
+    -------
+    (prompt,): the place of the last real token, counted from 1; 0 where there is none.
+    """
+    real = ~np.isnan(activation).all(axis=(2, 3))  # (prompt, token)
+    last = real.shape[1] - np.argmax(real[:, ::-1], axis=1)
+    return np.where(real.any(axis=1), last, 0).astype(np.int64)

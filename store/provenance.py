@@ -1,0 +1,63 @@
+"""Where numbers come from: digests of inputs and the versions that made them."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = ("numpy", "xarray", "zarr", "dask", "scikit-learn", "torch", "transformers", "tokenizers")
+
+
+def digest_bytes(*parts: bytes) -> str:
+    """Return the SHA-256 of the parts, written ``sha256:<hex>``.
+
+    >>> digest_bytes(b"")[:20]
+    'sha256:e3b0c44298fc1'
+    """
+    h = hashlib.sha256()
+    for part in parts:
+        h.update(part)
+    return f"sha256:{h.hexdigest()}"
+
+
+def canonical_json(value: Any) -> bytes:
+    """Serialise so that equal values give equal bytes: sorted keys, no white space, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest_json(value: Any) -> str:
+    """Return the digest of a JSON value, independent of the order of its keys."""
+    return digest_bytes(canonical_json(value))
+
+
+def digest_files(paths: Iterable[Path]) -> str:
+    """Return one digest of several files, by name and content, independent of their order."""
+    return digest_json(sorted((p.name, _digest_file(p)) for p in paths))
+
+
+def _digest_file(path: Path) -> str:
+    """Read in pieces: weights may be larger than the memory."""
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python, Actome and of the libraries that shape the numbers."""
+    from .._version import __version__
+
+    versions = {"python": platform.python_version(), "actome": __version__}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # an optional library that took no part
+    return versions
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,153 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from actome.store.archive import save, save_result
+from actome.store.errors import MissingFileError
+from actome.store.integrity import MANIFEST, unit_file, verify
+
+
+@pytest.fixture
+def result_path(tmp_path) -> Path:
+    ds = xr.Dataset({"stat": (("layer", "neuron"), [[1.0, 2.0]])}, attrs={"note": "é"})
+    return Path(save_result(ds, tmp_path / "result.zarr"))
+
+
+def every_file(path: Path) -> list[Path]:
+    return sorted(p for p in path.rglob("*") if p.is_file())
+
+
+def flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def test_verify__nothing_to_say_about_a_sound_one(tiny_path, result_path):
+    assert verify(tiny_path) == []
+    assert verify(result_path) == []
+
+
+@pytest.mark.parametrize("kind", ["tiny_path", "result_path"])
+def test_verify__finds_one_flipped_bit_in_any_file(kind, request, rng):
+    path = request.getfixturevalue(kind)
+    for file in every_file(path):
+        key = str(file.relative_to(path))
+        content = file.read_bytes()
+        flip(file, int(rng.integers(len(content))))
+        lines = verify(path)
+        assert any(line.startswith(f"damaged: {key}") for line in lines), (key, lines)
+        if key != MANIFEST:
+            assert len(lines) == 1
+        file.write_bytes(content)
+    assert verify(path) == []
+
+
+@pytest.mark.parametrize("name", ["zarr.json", MANIFEST])
+def test_verify__finds_a_flipped_bit_anywhere_in_the_root_and_the_manifest(result_path, name):
+    file = result_path / name
+    content = file.read_bytes()
+    for position in range(0, len(content), 7):
+        flip(file, position)
+        assert any(name in line for line in verify(result_path)), position
+        file.write_bytes(content)
+
+
+def test_verify__finds_every_missing_file(tiny_path):
+    for file in every_file(tiny_path):
+        content = file.read_bytes()
+        file.unlink()
+        lines = verify(tiny_path)
+        assert lines == [f"missing: {file.relative_to(tiny_path)}"]
+        file.write_bytes(content)
+
+
+def test_verify__finds_foreign_files(tiny_path):
+    (tiny_path / "mlp/activation/c/9").mkdir(parents=True)
+    (tiny_path / "mlp/activation/c/9/0").write_bytes(b"")
+    (tiny_path / "notes.txt").write_text("mine")
+    assert verify(tiny_path) == ["foreign: mlp/activation/c/9/0", "foreign: notes.txt"]
+
+
+def test_verify__a_root_written_otherwise_is_damaged(tiny_path):
+    with (tiny_path / "zarr.json").open("ab") as file:
+        file.write(b"\n")
+    assert verify(tiny_path) == ["damaged: zarr.json"]
+
+
+def test_verify__two_exchanged_files_are_both_damaged(tiny_path):
+    a, b = tiny_path / "token_id/c/0/0", tiny_path / "token_id/c/1/0"
+    one, two = a.read_bytes(), b.read_bytes()
+    assert one != two
+    a.write_bytes(two)
+    b.write_bytes(one)
+    assert verify(tiny_path) == ["damaged: token_id/c/0/0", "damaged: token_id/c/1/0"]
+
+
+def test_verify__a_manifest_made_to_fit_the_damage_is_found(tiny_path):
+    manifest = json.loads((tiny_path / MANIFEST).read_text())
+    (tiny_path / "notes.txt").write_text("mine")
+    manifest["files"]["notes.txt"] = "sha256:" + "0" * 64
+    (tiny_path / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    assert f"damaged: {MANIFEST} is not the one that zarr.json names" in verify(tiny_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff", b'{"files": 3}', b'{"attributes": 3}'])
+def test_verify__never_raises_on_damage(tiny_path, content):
+    for name in ("zarr.json", MANIFEST):
+        before = (tiny_path / name).read_bytes()
+        (tiny_path / name).write_bytes(content)
+        assert any(line.startswith(f"damaged: {name}") for line in verify(tiny_path))
+        (tiny_path / name).write_bytes(before)
+
+
+def unfinished(path: Path) -> None:
+    (path / MANIFEST).unlink()
+    root = json.loads((path / "zarr.json").read_text())
+    del root["attributes"]["manifest_digest"]
+    (path / "zarr.json").write_text(json.dumps(root))
+
+
+def test_verify__checks_the_complete_units_of_an_unfinished_recording(tiny_path):
+    unfinished(tiny_path)
+    first = "unfinished: no manifest; only complete units are checked"
+    assert verify(tiny_path) == [first]
+    flip(tiny_path / "mlp/activation/c/2/0/1/0", 5)
+    (tiny_path / "prompt/c/4").unlink()
+    assert verify(tiny_path) == [first, "damaged: mlp/activation/c/2/0/1/0", "missing: prompt/c/4"]
+    (tiny_path / unit_file(2)).write_bytes(b"{")
+    assert verify(tiny_path)[1] == f"damaged: {unit_file(2)} is not readable"
+
+
+def test_verify__damage_between_the_unit_and_the_manifest_is_found(tiny, tmp_path, monkeypatch):
+    def damage_first(self):
+        flip(tmp_path / "r.zarr/mlp/activation/c/0/0/0/0", 0)
+        finalise(self)
+
+    from actome.store.writer import RecordingWriter
+
+    finalise = RecordingWriter.finalise
+    monkeypatch.setattr(RecordingWriter, "finalise", damage_first)
+    save(tiny, tmp_path / "r.zarr")
+    assert verify(tmp_path / "r.zarr") == ["damaged: mlp/activation/c/0/0/0/0"]
+
+
+def test_verify__a_copy_elsewhere_is_sound(tiny_path, tmp_path):
+    shutil.copytree(tiny_path, tmp_path / "copy.zarr")
+    assert verify(tmp_path / "copy.zarr") == []
+
+
+def test_verify__reaches_other_file_systems(tiny):
+    path = save(tiny, "memory://test_verify/a.zarr")
+    assert verify(path) == []
+
+
+def test_verify__says_that_there_is_nothing(tmp_path):
+    with pytest.raises(MissingFileError, match="there is no recording or result at"):
+        verify(tmp_path / "nowhere.zarr")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(MissingFileError, match="there is no recording or result at"):
+        verify(tmp_path)
