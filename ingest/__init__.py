@@ -1,0 +1,1 @@
+"""The only room that runs a model: recording, lesions, scores. It knows the store, not the analyses."""

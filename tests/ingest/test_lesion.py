@@ -1,0 +1,101 @@
+"""Lesions against hooks set by hand; the phantom's planted networks."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import actome
+from actome.store.errors import InputError, InputTypeError
+
+
+def logits(phantom):
+    with torch.no_grad():
+        return phantom.module(torch.arange(1, 11)[None]).logits
+
+
+def by_hand(phantom, mask, change):
+    handles = []
+    for layer, block in enumerate(phantom.module.model.layers):
+        where = torch.from_numpy(np.flatnonzero(mask[layer]))
+
+        def hook(m, args, where=where, layer=layer):
+            x = args[0].clone()
+            x[..., where] = change(x[..., where], layer, where)
+            return (x,)
+
+        handles.append(block.mlp.down_proj.register_forward_pre_hook(hook))
+    out = logits(phantom)
+    for handle in handles:
+        handle.remove()
+    return out
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount", "change"),
+    [
+        ("zero", None, lambda x, layer, where: torch.zeros_like(x)),
+        ("scale", 3.0, lambda x, layer, where: 3 * x),
+        ("add", -0.5, lambda x, layer, where: x - 0.5),
+    ],
+)
+def test_lesion__equals_a_hook_set_by_hand_and_is_undone(model, phantom, kind, amount, change):
+    mask = phantom.networks[0]
+    before = logits(phantom)
+    with actome.lesion(model, mask, kind=kind, amount=amount) as module:
+        assert module is phantom.module
+        inside = logits(phantom)
+    torch.testing.assert_close(inside, by_hand(phantom, mask, change), rtol=0, atol=0)
+    assert not torch.equal(inside, before)
+    assert torch.equal(logits(phantom), before)
+
+
+def test_lesion__mean_puts_in_the_mean_over_the_reference(model, phantom, tmp_path):
+    reference = actome.record(model, phantom.paradigm, tmp_path / "r.zarr", dtype="float32")
+    means = torch.from_numpy(reference.activation.mean(("prompt", "token")).values)
+    mask = phantom.networks[1]
+    with actome.lesion(model, mask, kind="mean", reference=reference):
+        inside = logits(phantom)
+    expected = by_hand(phantom, mask, lambda x, layer, where: means[layer, where].expand_as(x))
+    torch.testing.assert_close(inside, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_lesion__is_undone_after_an_error(model, phantom):
+    before = logits(phantom)
+    with pytest.raises(RuntimeError, match="inside"), actome.lesion(model, phantom.networks[0]):
+        raise RuntimeError("inside")
+    assert torch.equal(logits(phantom), before)
+
+
+def test_lesion__a_labelled_mask_goes_by_its_numbers(model, phantom):
+    full = phantom.networks[0]
+    part = xr.DataArray(full, dims=("layer", "neuron"), coords={"layer": range(3), "neuron": range(64)})
+    part = part.isel(layer=[2, 1], neuron=slice(10, 40))
+    spread = np.zeros_like(full)
+    spread[1:, 10:40] = full[1:, 10:40]
+    with actome.lesion(model, part):
+        inside = logits(phantom)
+    with actome.lesion(model, spread):
+        torch.testing.assert_close(logits(phantom), inside, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("mask", "options", "error", "message"),
+    [
+        (np.zeros((3, 64)), {}, InputTypeError, "mask must be bool"),
+        (np.zeros((3, 63), bool), {}, InputError, r"mask must have shape \(3, 64\)"),
+        ([[True]], {}, InputTypeError, "DataArray or an array"),
+        (
+            xr.DataArray(np.zeros((2, 3, 64), bool), dims=("network", "layer", "neuron")),
+            {},
+            InputError,
+            "select one network",
+        ),
+        (np.zeros((3, 64), bool), {"kind": "burn"}, InputError, "kind must be one of"),
+        (np.zeros((3, 64), bool), {"kind": "scale"}, InputError, "needs `amount`"),
+        (np.zeros((3, 64), bool), {"kind": "mean"}, InputError, "needs `reference`"),
+    ],
+)
+def test_lesion__what_does_not_fit_is_refused(model, mask, options, error, message):
+    with pytest.raises(error, match=message), actome.lesion(model, mask, **options):
+        pass

@@ -1,0 +1,76 @@
+"""Scoring under lesions: the planted network must hurt its condition and no other."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import actome
+from actome.store.errors import InputError, InputTypeError
+
+
+@pytest.fixture
+def masks(phantom):
+    coords = {"network": ["a", "b"], "layer": range(3), "neuron": range(64)}
+    return xr.DataArray(phantom.networks, dims=("network", "layer", "neuron"), coords=coords)
+
+
+def test_score__logprob_is_that_of_the_lesioned_model(model, phantom, masks, tmp_path):
+    scores = actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks, controls=1)
+    for lesion in scores["lesion"].values:
+        one = scores.sel(lesion=lesion)
+        with actome.lesion(model, one["network"].values):
+            expected = actome.record(
+                model, phantom.paradigm, tmp_path / f"{str(lesion).replace('/', '-')}.zarr"
+            )
+        np.testing.assert_allclose(one.logprob, expected.logprob, atol=1e-5)
+
+
+def test_score__the_planted_network_hurts_its_condition_and_no_other(model, phantom, masks, tmp_path):
+    reference = actome.record(model, phantom.paradigm, tmp_path / "r.zarr")
+    scores = actome.score(
+        model, phantom.paradigm, tmp_path / "s.zarr", masks, reference=reference, controls=3
+    )
+    effect = actome.lesion_effects(scores)["effect"]
+    assert (
+        float(effect.sel(network="a", condition="a")) > 1
+        and float(effect.sel(network="b", condition="b")) > 1
+    )
+    assert abs(float(effect.sel(network="a", condition="b"))) < 1e-3
+    assert abs(float(effect.sel(network="b", condition="a"))) < 1e-3
+
+
+def test_score__the_glm_finds_the_planted_networks_on_other_prompts(model, phantom, tmp_path):
+    """The whole chain on known truth: record, contrast, threshold, lesion."""
+    ds = actome.record(model, phantom.paradigm, tmp_path / "r.zarr")
+    train = ds.isel(prompt=np.flatnonzero(ds.run < 2))
+    contrast = actome.compute_contrast(actome.fit_glm(train), "a - b")
+    mask = actome.threshold(contrast, control="bonferroni")
+    # a word that few prompts hold is missed; unplanted neurons see other words in "a" and may differ too
+    assert mask.values[phantom.networks[0]].mean() > 0.8
+    assert not mask.values[phantom.networks[1]].any()
+    scores = actome.score(model, phantom.paradigm, tmp_path / "s.zarr", mask, controls=0)
+    assert set(scores["prompt"].values) == set(ds["prompt"].values) - set(train["prompt"].values)
+    effect = actome.lesion_effects(scores)["effect"].isel(network=0)
+    assert float(effect.sel(condition="a")) > 0.8 > 0.05 > abs(float(effect.sel(condition="b")))
+
+
+def test_score__same_call_opens_what_is_there_another_is_refused(model, phantom, masks, tmp_path):
+    first = actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks, controls=1)
+    again = actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks, controls=1)
+    xr.testing.assert_identical(first.compute(), again.compute())
+    with pytest.raises(InputError, match="holds other scores"):
+        actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks, controls=2)
+
+
+def test_score__bad_input_is_refused_before_anything_is_written(model, phantom, masks, tmp_path):
+    out = tmp_path / "s.zarr"
+    with pytest.raises(InputTypeError, match="bool DataArray"):
+        actome.score(model, phantom.paradigm, out, masks.astype(int))
+    with pytest.raises(InputError, match="controls must be 0 or more"):
+        actome.score(model, phantom.paradigm, out, masks, controls=-1)
+    with pytest.raises(InputError, match="every prompt of the paradigm took part"):
+        selected = masks.assign_attrs(selected_on=phantom.paradigm.table["prompt"].tolist())
+        actome.score(model, phantom.paradigm, out, selected)
+    with pytest.raises(InputError, match="neurons up to 63"):
+        actome.score(model, phantom.paradigm, out, masks.assign_coords(layer=[1, 2, 3]))
+    assert not out.exists()
