@@ -132,7 +132,7 @@ def _load_tokenizer(source: str) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise MissingFileError(
-            f"no tokenizer for {source!r}: {_first_line(error)}. Give (module, tokenizer), not the module alone."
+            f"no tokenizer for {source!r}: {_first_line(error)}. Give (module, tokenizer)."
         ) from error
     return tokenizer
 

@@ -94,7 +94,7 @@ def record(
         raise InputError("sites must name at least one place in the network, got none")
     paradigm = as_paradigm(paradigm)
     location = Location.of(out)
-    if location.exists() and not resume:
+    if RecordingWriter.is_allocated(location) and not resume:
         raise InputError(f"{location} holds a recording already; choose another path, or resume=True")
     loaded = load_model(model, device=device)
     tokens = tokenize(loaded, paradigm.table)
@@ -107,7 +107,8 @@ def record(
         batch_size,
     )
     inputs = plan.inputs(seed=seed, dtype=dtype)
-    writer = RecordingWriter(location) if location.exists() else _create(location, plan, inputs, dtype)
+    there = RecordingWriter.is_allocated(location)
+    writer = RecordingWriter(location) if there else _create(location, plan, inputs, dtype)
     _check_same(writer, inputs)
     _record_units(plan, writer, progress)
     writer.finalise()

@@ -103,7 +103,7 @@ class RecordingWriter:
         InputError
             There is a recording or a result at `location`, or there are no prompts.
         """
-        if location.exists():
+        if cls.is_allocated(location):
             raise InputError(f"{location} holds a recording already; choose another path or remove it")
         if not len(labels):
             raise InputError("a recording needs at least one prompt, got none")
@@ -112,14 +112,25 @@ class RecordingWriter:
             max(n_tokens * len(s.neurons) * s.itemsize for s in sites.values()),
             sum(n_tokens * len(s.neurons) * len(s.layers) * s.itemsize for s in sites.values()),
         )
-        attrs = {"kind": "recording", "schema_version": VERSION, "provenance": dict(provenance)}
+        for key in location.keys():  # of an allocation that was interrupted
+            location.remove(key)
+        attrs = {"kind": "recording", "schema_version": VERSION}
         root = zarr.create_group(location.zarr_store(read_only=False), zarr_format=3, attributes=attrs)
         _create_root(root, labels, n_tokens, token_variables, unit)
         for name, spec in sites.items():
             _create_site(root.create_group(name), spec, len(labels), n_tokens, unit)
         if paradigm:
             location.write("actome/paradigm.yaml", paradigm.encode())
+        root.attrs["provenance"] = dict(provenance)  # last: its presence says that all is allocated
         return cls(location)
+
+    @staticmethod
+    def is_allocated(location: Location) -> bool:
+        """Say whether there is something at a location; an allocation that was interrupted is nothing."""
+        if not location.exists():
+            return False
+        attrs = location.group().attrs
+        return attrs.get("kind") != "recording" or "provenance" in attrs
 
     def _array(self, name: str) -> zarr.Array[Any]:
         array = self.group[name]

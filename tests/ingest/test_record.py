@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+import zarr
 
 import actome
 from actome.ingest import record as record_module
@@ -225,3 +226,24 @@ def test_record__a_model_saved_to_a_folder_gives_the_same_numbers(phantom, recor
     digests = [d.attrs["provenance"]["inputs"]["weights_digest"] for d in (ds, recording)]
     assert digests[0] == digests[1]
     shutil.rmtree(tmp_path / "m")
+
+
+@pytest.mark.parametrize("array", ["recorded", "mlp/activation", "mlp/summary/mean_abs"])
+def test_record__an_interrupted_allocation_is_begun_again(
+    model, phantom, recording, tmp_path, monkeypatch, array
+):
+    path, create = tmp_path / "broken.zarr", zarr.Group.create_array
+
+    def fail(self, name, **kwargs):
+        if f"{self.path}/{name}".lstrip("/") == array:
+            raise OSError("the disk is full")
+        return create(self, name, **kwargs)
+
+    monkeypatch.setattr(zarr.Group, "create_array", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        actome.record(model, phantom.paradigm, path, dtype="float32")
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="has no recorded prompts yet"):
+        actome.open(path)
+    actome.record(model, phantom.paradigm, path, dtype="float32")
+    assert files(path) == files(tmp_path / "r.zarr")

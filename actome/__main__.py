@@ -1,0 +1,5 @@
+"""``python -m actome``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,351 @@
+"""The command line: one function a command, the same options as the public names.
+
+A wrong input gets one clear line on standard error and exit status 2; a defect of the program, its
+traceback.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ._version import __version__
+from .store.errors import ActomeError, InputError
+
+app = typer.Typer(
+    help="Analyse the activations of language models the way neuroimaging analyses brains.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Recording = Annotated[str, typer.Argument(help="A recording: a path, a URL, or a name of the catalog.")]
+CatalogOption = Annotated[Path | None, typer.Option("--catalog", help="The catalog to look names up in.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result is written.")]
+Site = Annotated[str | None, typer.Option(help="Site of the recording; the only one when left out.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Measure = Annotated[str, typer.Option(help="magnitude or signed.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(standalone_mode=True)
+    except ActomeError as error:
+        print(f"actome: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"actome {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the archive.")] = Path("data/demo"),
+    controls: Annotated[int, typer.Option(help="Matched random controls per lesion.")] = 9,
+) -> None:
+    """Run the main job on what ships: record, contrast, decompose, lesion, report."""
+    from .demo import run_demo
+
+    print(run_demo(out, controls=controls))
+
+
+@app.command()
+def record(
+    model: Annotated[str, typer.Argument(help="'demo', a Hugging Face id, or a local folder.")],
+    paradigm: Annotated[Path, typer.Argument(help="The paradigm's YAML.")],
+    out: Out,
+    site: Annotated[list[str] | None, typer.Option(help="A site to record; may be given again.")] = None,
+    layer: Annotated[list[int] | None, typer.Option(help="A layer to record; may be given again.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Prompts in a forward pass.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float16 or float32.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cuda:0.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with an interrupted recording.")] = True,
+) -> None:
+    """Show a paradigm to a model and keep its activations."""
+    from .ingest.record import record as run
+
+    ds = run(
+        model,
+        paradigm,
+        out,
+        sites=tuple(site or ("mlp",)),
+        layers=layer,
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
+        resume=resume,
+    )
+    print(f"{out}: {ds.sizes['prompt']} prompts, {ds.sizes['layer']} layers of {ds.sizes['neuron']} neurons")
+
+
+@app.command("ls")
+def list_entries(catalog: CatalogOption = None, as_json: Json = False) -> None:
+    """List the entries of the catalog."""
+    from .store.catalog import open_catalog
+
+    entries = open_catalog(catalog or "catalog.yaml")
+    rows = [
+        {
+            "name": n,
+            "built": entries.is_built(n),
+            "location": entries.location(n),
+            "description": e.description,
+        }
+        for n, e in entries.items()
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    width = max(map(len, entries), default=0)
+    for row in rows:
+        print(f"{row['name']:<{width}}  {'built' if row['built'] else 'not built':<9}  {row['description']}")
+
+
+@app.command()
+def info(name: Recording, catalog: CatalogOption = None, site: Site = None, as_json: Json = False) -> None:
+    """Say what a recording or a result holds and where it comes from."""
+    from .store.archive import open as open_entry
+
+    ds = open_entry(name, site=site, catalog=catalog)
+    content: dict[str, Any] = {
+        "kind": ds.attrs.get("kind", "result"),
+        "sizes": {str(d): n for d, n in ds.sizes.items()},
+        "variables": {str(v): f"{ds[v].dtype} {ds[v].dims}" for v in ds.variables},
+        "attrs": ds.attrs,
+    }
+    if "condition" in ds.coords and ds["condition"].dims == ("prompt",):
+        labels, counts = _count(ds["condition"].to_numpy())
+        content["conditions"] = dict(zip(labels, counts, strict=True))
+    if as_json:
+        print(json.dumps(content, indent=1, default=str))
+        return
+    for key, value in content.items():
+        print(f"{key}:")
+        for k, v in value.items() if isinstance(value, dict) else [("", value)]:
+            print(f"  {k:<14} {json.dumps(v, default=str) if isinstance(v, (dict, list)) else v}")
+
+
+def _count(values: Any) -> tuple[list[str], list[int]]:
+    import numpy as np
+
+    from .store.schema import text_array
+
+    labels, counts = np.unique(text_array(values), return_counts=True)
+    return labels.tolist(), counts.tolist()
+
+
+@app.command()
+def validate(name: Recording, catalog: CatalogOption = None) -> None:
+    """Check a recording against the schema; exit status 1 when it departs from it."""
+    from .store.archive import validate as run
+    from .store.catalog import resolve
+
+    _report_breaches(run(resolve(name, catalog)), "it fits the schema")
+
+
+@app.command()
+def verify(name: Recording, catalog: CatalogOption = None) -> None:
+    """Compare the digests with the bytes; exit status 1 when a file is damaged, missing or foreign."""
+    from .store.catalog import resolve
+    from .store.integrity import verify as run
+
+    _report_breaches(run(resolve(name, catalog)), "every byte is as it was written")
+
+
+def _report_breaches(breaches: list[str], sound: str) -> None:
+    print("\n".join(breaches) or sound)
+    if breaches:
+        raise typer.Exit(1)
+
+
+@app.command()
+def glm(
+    name: Recording,
+    contrast: Annotated[
+        list[str], typer.Option("--contrast", "-c", help="Such as 'fr - mean(rest)'; may be given again.")
+    ],
+    out: Out,
+    formula: Annotated[str, typer.Option(help="A label, or a formula over the labels.")] = "condition",
+    measure: Measure = "magnitude",
+    noise: Annotated[str, typer.Option(help="cluster, cr2 or ols.")] = "cluster",
+    unit: Annotated[str, typer.Option(help="token or prompt.")] = "token",
+    control: Annotated[str, typer.Option(help="fdr, by or bonferroni.")] = "fdr",
+    alpha: Annotated[float, typer.Option(help="Error rate.")] = 0.05,
+    site: Site = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Fit a GLM and save its contrasts, with the neurons that stand out."""
+    import pandas as pd
+    import xarray as xr
+
+    from .analyze.contrasts import compute_contrast
+    from .analyze.glm import fit_glm
+    from .analyze.threshold import threshold
+    from .store.archive import open as open_recording
+    from .store.archive import save_result
+
+    _refuse_taken(out)
+    # the summaries hold all that these fits need
+    ds = open_recording(name, site=site, level="prompt", catalog=catalog)
+    fit = fit_glm(ds, formula, measure=measure, noise=noise, unit=unit)  # type: ignore[arg-type]
+    maps = [compute_contrast(fit, c) for c in contrast]
+    result = xr.concat(maps, pd.Index(contrast, dtype=object, name="network"), combine_attrs="drop_conflicts").compute()
+    result["mask"] = threshold(result, control=control, alpha=alpha)  # type: ignore[arg-type]
+    save_result(
+        result.assign_attrs(control=control, alpha=alpha), out, derived_from=ds.attrs.get("manifest_digest")
+    )
+    for c, n in zip(contrast, result["mask"].sum(("layer", "neuron")).to_numpy(), strict=True):
+        print(f"{c}: {n} of {result['mask'][0].size} neurons ({control}, alpha {alpha})")
+
+
+@app.command()
+def ica(
+    name: Recording,
+    out: Out,
+    components: Annotated[int, typer.Option("--components", "-k", help="Components of the group.")] = 10,
+    subject: Annotated[str, typer.Option(help="'prompt', or a label.")] = "prompt",
+    runs: Annotated[int, typer.Option(help="Repeats with bootstrapped subjects.")] = 10,
+    seed: Annotated[int, typer.Option(help="Draws the bootstraps and the starts.")] = 0,
+    standardize: Annotated[bool, typer.Option(help="Give every neuron unit variance.")] = True,
+    site: Site = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Decompose a recording into networks and say how stable each is."""
+    from .analyze.ica import group_ica
+    from .store.archive import open as open_recording
+    from .store.archive import save_result
+
+    _refuse_taken(out)
+    ds = open_recording(name, site=site, catalog=catalog)
+    result = group_ica(
+        ds, n_components=components, subject=subject, n_runs=runs, seed=seed, standardize=standardize
+    )
+    save_result(result, out, derived_from=ds.attrs.get("manifest_digest"))
+    for i, value in enumerate(result["stability"].to_numpy()):
+        print(f"component {i}: stability {value:.3f}")
+
+
+@app.command()
+def overlap(
+    first: Annotated[Path, typer.Argument(help="Saved contrasts, components or masks.")],
+    second: Annotated[
+        Path | None, typer.Argument(help="Others; the first among themselves when left out.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="dice, jaccard or coefficient.")] = "dice",
+    catalog: CatalogOption = None,
+    as_json: Json = False,
+) -> None:
+    """Print how far networks share their neurons."""
+    from .analyze.overlap import overlap as run
+
+    a = _masks(str(first), catalog)
+    ds = run(a, None if second is None else _masks(str(second), catalog), metric=metric)  # type: ignore[arg-type]
+    table = ds[metric].to_pandas()
+    print(table.to_json(orient="split", indent=1) if as_json else table.round(3).to_string())
+
+
+def _masks(name: str, catalog: Path | None) -> Any:
+    """Masks of a saved result: its own, or those of its components at z of 3.6."""
+    from .analyze.networks import networks
+    from .store.archive import open as open_result
+
+    ds = open_result(name, catalog=catalog)
+    if "component_map" in ds:
+        return networks(ds.load())
+    if "mask" not in ds:
+        raise InputError(f"{name} holds no networks: neither `mask` nor `component_map`")
+    return ds["mask"].load().assign_attrs(ds.attrs)
+
+
+@app.command()
+def identify(
+    name: Recording,
+    by: Annotated[str, typer.Option(help="Label whose values are left out in turn.")] = "run",
+    measure: Measure = "magnitude",
+    permutations: Annotated[int, typer.Option(help="Label permutations.")] = 200,
+    site: Site = None,
+    catalog: CatalogOption = None,
+    as_json: Json = False,
+) -> None:
+    """Name the condition of held-out prompts from the networks of the others."""
+    from .analyze.identification import identify as run
+    from .store.archive import open as open_recording
+
+    ds = run(
+        open_recording(name, site=site, level="prompt", catalog=catalog),
+        by=by,
+        measure=measure,  # type: ignore[arg-type]
+        n_permutations=permutations,
+    )
+    if as_json:
+        print(json.dumps({"accuracy": float(ds["accuracy"]), "p_value": float(ds["p_value"])}))
+        return
+    print(ds["confusion"].to_pandas().to_string())
+    print(f"accuracy {float(ds['accuracy']):.3f}, p {float(ds['p_value']):.3g}")
+
+
+@app.command()
+def lesion(
+    model: Annotated[str, typer.Argument(help="'demo', a Hugging Face id, or a local folder.")],
+    paradigm: Annotated[Path, typer.Argument(help="The texts to score.")],
+    masks: Annotated[Path, typer.Argument(help="Saved contrasts, components or masks.")],
+    out: Out,
+    reference: Annotated[
+        str | None, typer.Option(help="A recording that the controls are matched on.")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="zero, mean, scale or add.")] = "zero",
+    amount: Annotated[float | None, typer.Option(help="For scale and add.")] = None,
+    controls: Annotated[int, typer.Option(help="Matched random controls per network.")] = 99,
+    site: Annotated[str, typer.Option(help="Site of the neurons.")] = "mlp",
+    catalog: CatalogOption = None,
+) -> None:
+    """Score texts under the lesion of each network and of its controls; print the rise of the loss."""
+    from .analyze.effects import lesion_effects
+    from .ingest.score import score
+    from .store.archive import open as open_recording
+
+    against = None
+    if reference is not None:
+        against = open_recording(reference, site=site, level="prompt", catalog=catalog)
+    scores = score(
+        model, paradigm, out, _masks(str(masks), catalog),
+        site=site, kind=kind, amount=amount, reference=against, controls=controls,  # type: ignore[arg-type]
+    )  # fmt: skip
+    print(lesion_effects(scores)["effect"].to_pandas().round(3).to_string())
+
+
+@app.command()
+def report(
+    results: Annotated[
+        list[str], typer.Argument(help="Recordings and results: paths or names of the catalog.")
+    ],
+    out: Out,
+    catalog: CatalogOption = None,
+) -> None:
+    """Write one self-contained HTML file from recordings and results."""
+    from .analyze.report import report as run
+    from .store.archive import open as open_result
+
+    print(run(*(open_result(name, catalog=catalog) for name in results), out=out))
+
+
+def _refuse_taken(out: Path) -> None:
+    """Refuse before any work what would be refused after it."""
+    if (out / "zarr.json").exists():
+        raise InputError(f"{out} holds a result already; choose another path or remove it")

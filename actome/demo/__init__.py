@@ -1,0 +1,123 @@
+"""The main job on what ships: the demo model is shown the demo paradigm; the data become a report.
+
+Nothing here is more than the public functions in the order in which a user would call them for a
+model of their own. Every step leaves its result in the archive, and a second run opens it.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+import actome
+
+from ..store.errors import InputError
+
+PARADIGM = Path(__file__).parent / "languages.yaml"
+HELD_OUT_RUN = 2
+BASELINE = "random"
+N_COMPONENTS = 8
+
+
+def run_demo(out: str | os.PathLike[str] = "data/demo", *, controls: int = 9) -> str:
+    """Record, contrast, decompose, compare, lesion, report.
+
+    Networks are selected on the first runs; the last run's prompts, which took no part in selecting
+    them, show what their lesions do.
+
+    Parameters
+    ----------
+    out
+        Folder of the archive; made if it is not there.
+    controls
+        Matched random controls per lesion.
+
+    Returns
+    -------
+    Path of the HTML report.
+    """
+    archive = Path(out)
+    paradigm = actome.Paradigm.read(PARADIGM)
+    _say("recording the demo model's activations")
+    recording = actome.record("demo", paradigm, archive / "languages.zarr")
+    summary = actome.open(archive / "languages.zarr", level="prompt")
+    keep = _Keeper(archive, recording.attrs["manifest_digest"])
+    selecting = {"prompt": np.flatnonzero(recording["run"] != HELD_OUT_RUN)}
+    conditions = [c for c in dict.fromkeys(recording["condition"].to_numpy().tolist()) if c != BASELINE]
+
+    _say("contrasting the conditions")
+    fit = actome.fit_glm(summary.isel(selecting))
+    contrasts = keep("contrasts", lambda: _contrasts(fit, sorted(conditions)))
+    glm_networks = actome.threshold(contrasts, control="bonferroni", alpha=0.05)
+
+    _say("decomposing into components")
+    components = keep(
+        "components", lambda: actome.group_ica(recording.isel(selecting), n_components=N_COMPONENTS)
+    )
+    ica_networks = actome.networks(components)
+
+    _say("naming the conditions of held-out prompts")
+    identification = keep("identification", lambda: actome.identify(summary))
+
+    _say(f"lesioning {len(conditions) + N_COMPONENTS} networks, each with {controls} matched controls")
+    held_out = paradigm.select(run=HELD_OUT_RUN, condition=conditions)
+    effects = []
+    for name, masks in (("glm", glm_networks), ("ica", ica_networks)):
+        scores = actome.score(
+            "demo",
+            held_out,
+            archive / f"lesions_{name}.zarr",
+            masks,
+            reference=summary.isel(selecting),
+            controls=controls,
+        )
+        effects.append(actome.lesion_effects(scores))
+
+    _say("writing the report")
+    return actome.report(
+        recording,
+        fit,
+        contrasts,
+        glm_networks,
+        components,
+        ica_networks,
+        actome.overlap(glm_networks),
+        actome.overlap(ica_networks),
+        actome.overlap(glm_networks, ica_networks),
+        identification,
+        *effects,
+        out=archive / "report.html",
+    )
+
+
+def _contrasts(fit: xr.Dataset, conditions: list[str]) -> xr.Dataset:
+    """Each condition against the mean of the others: (network, layer, neuron)."""
+    maps = [actome.compute_contrast(fit, f"{c} - mean(rest)") for c in conditions]
+    return xr.concat(maps, pd.Index(conditions, dtype=object, name="network"), combine_attrs="drop_conflicts")
+
+
+class _Keeper:
+    """Saves each result beside the recording, and opens it where it was saved before."""
+
+    def __init__(self, archive: Path, source: str) -> None:
+        self.archive = archive
+        self.source = source
+
+    def __call__(self, name: str, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+        path = self.archive / f"{name}.zarr"
+        if not path.exists():
+            actome.save_result(compute(), path, derived_from=self.source)
+        ds = actome.open(path)
+        if self.source not in ds.attrs["derived_from"]:
+            raise InputError(
+                f"{path} was computed from another recording; remove it or choose another folder"
+            )
+        return ds.load()
+
+
+def _say(step: str) -> None:
+    print(f"actome demo: {step}", file=sys.stderr)

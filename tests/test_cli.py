@@ -1,0 +1,134 @@
+"""The command line: what it prints, and one clear line for a wrong input."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from actome import cli
+from actome.store.archive import save
+from actome.store.phantom import phantom
+
+
+@pytest.fixture
+def recording(tmp_path):
+    return save(phantom(n_runs=3, n_prompts=9, seed=2), tmp_path / "p.zarr")
+
+
+def run(*args):
+    """Run a command in a process of its own: exit status, standard output and error."""
+    out = subprocess.run(
+        [sys.executable, "-m", "actome", *map(str, args)], capture_output=True, text=True, check=False
+    )
+    return out.returncode, out.stdout, out.stderr
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a command in this process."""
+
+    def inner(*args):
+        monkeypatch.setattr(sys, "argv", ["actome", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        code = stop.value.code or 0
+        return code, *capsys.readouterr()
+
+    return inner
+
+
+def test_main__a_wrong_path_is_one_line_and_status_2():
+    status, out, err = run("info", "no/such/place.zarr")
+    assert (status, out) == (2, "")
+    assert err.startswith("actome: there is no recording or result at") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("glm", "{r}", "-c", "fr - a", "-o", "{out}"), "unknown regressor 'fr'"),
+        (
+            ("glm", "{r}", "-c", "a - b", "--formula", "language", "-o", "{out}"),
+            "['language'], which the recording lacks",
+        ),
+        (("glm", "{r}", "-c", "a - b", "--noise", "white", "-o", "{out}"), "noise must be one of"),
+        (("identify", "{r}", "--by", "session"), "needs the label 'session'"),
+        (("ica", "{r}", "-k", "0", "-o", "{out}"), "must be at least 1"),
+        (("record", "no/such/model", "{paradigm}", "-o", "{out}"), "no/such/model"),
+        (("record", "./nowhere", "{paradigm}", "-o", "{out}"), "there is no model at './nowhere'"),
+        (("record", "demo", "nowhere.yaml", "-o", "{out}"), "there is no paradigm file at nowhere.yaml"),
+        (("overlap", "{r}"), "holds no networks"),
+        (("ls", "--catalog", "nowhere.yaml"), "there is no catalog file"),
+        (("lesion", "demo", "{paradigm}", "{r}", "-o", "{out}"), "holds no networks"),
+    ],
+)
+def test_main__wrong_input_is_one_line_status_2_and_writes_nothing(
+    call, recording, tmp_path, monkeypatch, args, message
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    paradigm = tmp_path / "p.yaml"
+    paradigm.write_text("name: p\nprompts: [{text: hello}]\n")
+    out = tmp_path / "out.zarr"
+    status, printed, err = call(*(a.format(r=recording, out=out, paradigm=paradigm) for a in args))
+    assert status == 2 and printed == ""
+    assert message in err and err.startswith("actome: ") and err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_main__an_unknown_option_or_command_is_status_2(call):
+    assert call("info")[0] == 2
+    assert call("burn")[0] == 2
+    assert call("ls", "--colour")[0] == 2
+
+
+def test_glm_and_overlap__save_contrasts_and_compare_their_networks(call, recording, tmp_path):
+    out = tmp_path / "c.zarr"
+    status, printed, _ = call(
+        "glm", recording, "-c", "a - mean(rest)", "-c", "b - mean(rest)", "-o", out, "--control", "bonferroni"
+    )
+    assert status == 0 and "a - mean(rest):" in printed and "neurons (bonferroni" in printed
+    status, printed, _ = call("overlap", out, "--json")
+    table = json.loads(printed)
+    assert status == 0 and table["data"][0][0] == 1.0
+    assert call("glm", recording, "-c", "a - b", "-o", out)[0] == 2  # taken
+
+
+def test_ica_identify_report__run_from_the_command_line(call, recording, tmp_path):
+    status, printed, _ = call("ica", recording, "-k", 3, "--runs", 2, "-o", tmp_path / "i.zarr")
+    assert status == 0 and printed.count("stability") == 3
+    status, printed, _ = call("identify", recording, "--permutations", 20, "--json")
+    assert status == 0 and json.loads(printed)["accuracy"] > 0.5
+    status, printed, _ = call("report", recording, tmp_path / "i.zarr", "-o", tmp_path / "r.html")
+    assert (
+        status == 0
+        and printed.strip() == str(tmp_path / "r.html")
+        and (tmp_path / "r.html").stat().st_size > 1000
+    )
+
+
+def test_info_validate_verify__say_what_is_there_and_what_is_damaged(call, recording, tmp_path):
+    status, printed, _ = call("info", recording, "--json")
+    assert status == 0 and json.loads(printed)["conditions"] == {"a": 9, "b": 9, "rest": 9}
+    assert call("validate", recording)[0] == 0 and call("verify", recording)[0] == 0
+    (tmp_path / "p.zarr" / "run" / "c" / "0").unlink()
+    status, printed, _ = call("verify", recording)
+    assert status == 1 and printed == "missing: run/c/0\n"
+
+
+def test_ls__lists_what_is_built_and_what_is_not(call, recording, tmp_path):
+    text = (
+        "version: 1\nsources:\n  {}:\n    driver: zarr\n    args: {{urlpath: '{{{{ CATALOG_DIR }}}}/{}'}}\n"
+    )
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text(
+        text.format("there", "p.zarr") + text.split("sources:\n")[1].format("elsewhere", "q.zarr")
+    )
+    status, printed, _ = call("ls", "--catalog", catalog)
+    assert status == 0 and [line.split()[:2] for line in printed.splitlines()] == [
+        ["there", "built"],
+        ["elsewhere", "not"],
+    ]
+    assert call("info", "there", "--catalog", catalog)[0] == 0
+    status, _, err = call("info", "ther", "--catalog", catalog)
+    assert status == 2 and "did you mean there" in err
