@@ -1,0 +1,226 @@
+"""Sorting what the report is given: each result to its kind, each map and network with its name."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from dask.base import compute
+
+from ...store.errors import InputError, InputTypeError
+from .wording import rule
+
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "recording": ("prompt",),
+    "fit": ("design",),
+    "contrast": ("stat",),
+    "mask": (),
+    "components": ("component_map",),
+    "overlap": ("intersection",),
+    "identification": ("confusion", "accuracy", "null", "p_value"),
+    "scores": ("role", "target", "mismatch", "network"),
+    "effects": ("effect", "low", "high", "control", "p_value", "perplexity", "perplexity_baseline"),
+}
+
+
+@dataclass(frozen=True)
+class Map:
+    """One layer x neuron map of a contrast or a component, in memory.
+
+    Attributes
+    ----------
+    name
+        How the reader knows it.
+    aliases
+        Names that a network selected from it may have.
+    values
+        (layer, neuron): z of a contrast (its statistic if it has no z), or the component's map.
+    stat
+        (layer, neuron): the test statistic; of a component its map.
+    layers
+        Number of each layer.
+    coords
+        Numbers that belong to this map: ``dof``, ``stability`` ...
+    """
+
+    name: str
+    aliases: frozenset[str]
+    values: Float32
+    stat: Float32
+    layers: list[int]
+    coords: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Network:
+    """One mask (layer, neuron), and the rule that made it."""
+
+    name: str
+    mask: Bool
+    rule: str
+    two_sided: bool
+    layers: list[int]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that was given, by kind, in the order given."""
+
+    by_kind: Mapping[str, list[xr.Dataset]]
+    contrasts: list[Map]
+    components: list[list[Map]]  # of each decomposition
+    networks: list[list[Network]]  # of each set of masks
+
+    def of(self, kind: str) -> list[xr.Dataset]:
+        """Return the results of a kind."""
+        return self.by_kind.get(kind, [])
+
+
+def gather(results: Iterable[object]) -> Results:
+    """Sort results, and compute the maps of those that are lazy, all in one pass.
+
+    Raises
+    ------
+    InputError
+        There are none, or one lacks a variable of its kind.
+    InputTypeError
+        Something is no result.
+    """
+    by_kind: dict[str, list[xr.Dataset]] = {}
+    for i, result in enumerate(results):
+        ds = _as_dataset(result, i)
+        by_kind.setdefault(str(ds.attrs["kind"]), []).append(ds)
+    if not by_kind:
+        raise InputError("report needs at least one result, got none")
+    kinds = {"contrast": ("stat", "z_score"), "components": ("component_map",), "mask": ("mask",)}
+    lazy = {
+        kind: [ds[[v for v in names if v in ds]].map(_small, keep_attrs=True) for ds in by_kind.get(kind, [])]
+        for kind, names in kinds.items()
+    }
+    (loaded,) = compute(lazy)  # type: ignore[no-untyped-call]
+    sets = [list(_networks(ds)) for ds in loaded["mask"]]
+    single = [networks[0] for networks in sets if len(networks) == 1]
+    sets = [networks for networks in sets if len(networks) > 1] + ([single] if single else [])
+    return Results(
+        by_kind,
+        [m for ds in loaded["contrast"] for m in _contrast_maps(ds)],
+        [
+            list(_component_maps(ds, given))
+            for ds, given in zip(loaded["components"], by_kind.get("components", []), strict=True)
+        ],
+        sets,
+    )
+
+
+def _as_dataset(result: object, position: int) -> xr.Dataset:
+    """Return a result as a Dataset of a known kind; a mask under the name ``mask``."""
+    allowed = f"a Dataset of kind {', '.join(_NEEDED)}, or a mask: a bool DataArray (..., layer, neuron)"
+    what = f"result {position + 1} of the report must be {allowed}"
+    if isinstance(result, xr.DataArray):
+        if result.dtype != bool or not {"layer", "neuron"} <= set(result.dims):
+            raise InputTypeError(f"{what}; got a DataArray of {result.dtype} with dims {result.dims}")
+        return result.to_dataset(name="mask").assign_attrs(result.attrs, kind="mask")
+    if not isinstance(result, xr.Dataset):
+        hint = "; give several results one by one" if isinstance(result, (list, tuple, dict)) else ""
+        raise InputTypeError(f"{what}; got {type(result).__name__}{hint}")
+    kind = str(result.attrs.get("kind", "recording" if "activation" in result else ""))
+    if kind not in _NEEDED:
+        raise InputTypeError(
+            f"{what}; got a Dataset of kind {kind!r} with the variables {sorted(map(str, result))}"
+        )
+    if kind == "mask":
+        return _as_dataset(_only_mask(result), position)
+    missing = [v for v in _NEEDED[kind] if v not in result.variables]
+    if missing:
+        raise InputError(f"result {position + 1} of the report is of kind {kind!r} but lacks {missing}")
+    return result.assign_attrs(kind=kind)
+
+
+def _only_mask(ds: xr.Dataset) -> xr.DataArray:
+    masks = [v for v in ds if ds[v].dtype == bool]
+    if len(masks) != 1:
+        raise InputError(f"a saved mask holds one bool variable, got {masks}")
+    return ds[masks[0]].assign_attrs(ds.attrs)
+
+
+def _small(array: xr.DataArray) -> xr.DataArray:
+    return array if array.dtype == bool else array.astype(np.float32)
+
+
+def _contrast_maps(ds: xr.Dataset) -> Iterator[Map]:
+    for labels, part in _slices(ds, "stat"):
+        name = labels or str(ds.attrs.get("contrast", "contrast"))
+        aliases = {name} if labels else {name, *_positive_regressor(ds.attrs)}
+        stat = part["stat"].to_numpy()
+        values = part["z_score"].to_numpy() if "z_score" in part else stat
+        coords = {
+            c: float(part[c]) for c in ("dof", "dof_numerator") if c in part.coords and part[c].ndim == 0
+        }
+        coords["z"] = float("z_score" in part)
+        yield Map(name, frozenset(aliases), values, stat, _layers(part), coords)
+
+
+def _positive_regressor(attrs: Mapping[str, Any]) -> list[str]:
+    """Name the one regressor that a t contrast asks for, if it is one."""
+    weights, names = attrs.get("weights", []), attrs.get("regressors", [])
+    positive = [str(n) for n, w in zip(names, weights, strict=False) if np.ndim(w) == 0 and w > 0]
+    return positive if len(positive) == 1 else []
+
+
+def _component_maps(ds: xr.Dataset, given: xr.Dataset) -> Iterator[Map]:
+    numbers = [v for v in ("stability", "explained_variance", "cluster_size") if v in given]
+    for i, (label, part) in enumerate(_slices(ds, "component_map")):
+        values = part["component_map"].to_numpy()
+        coords = {v: float(given[v][i]) for v in numbers}
+        yield Map(f"ic{label or i}", frozenset({f"ic{label or i}"}), values, values, _layers(part), coords)
+
+
+def _networks(ds: xr.Dataset) -> Iterator[Network]:
+    for labels, part in _slices(ds, "mask"):
+        name = labels or str(ds.attrs.get("contrast", "mask"))
+        two_sided = bool(ds.attrs.get("two_sided", False))
+        yield Network(name, part["mask"].to_numpy(), rule(ds.attrs), two_sided, _layers(part))
+
+
+def _slices(ds: xr.Dataset, variable: str) -> Iterator[tuple[str, xr.Dataset]]:
+    """Every layer x neuron map of a variable, with the labels of its other dimensions ("" without any)."""
+    if not {"layer", "neuron"} <= set(ds[variable].dims):
+        raise InputError(f"{variable} must have the dims layer and neuron, got {ds[variable].dims}")
+    dims = [str(d) for d in ds[variable].dims if d not in ("layer", "neuron")]
+    for index in np.ndindex(*(ds.sizes[d] for d in dims)):
+        part = ds.isel(dict(zip(dims, index, strict=True))).transpose(
+            "layer", "neuron", missing_dims="ignore"
+        )
+        yield (
+            " / ".join(
+                str(part[d].item()) if d in part.coords else str(i) for d, i in zip(dims, index, strict=True)
+            ),
+            part,
+        )
+
+
+def _layers(part: xr.Dataset) -> list[int]:
+    return [
+        int(i) for i in (part["layer"].to_numpy() if "layer" in part.coords else range(part.sizes["layer"]))
+    ]
+
+
+def matching(map_: Map, sets: Iterable[list[Network]]) -> Network | None:
+    """Find the network that is a threshold of a map: of its name, and no neuron left out above one kept."""
+    for network in (n for networks in sets for n in networks):
+        same_shape = network.mask.shape == map_.stat.shape
+        if same_shape and network.name in map_.aliases and _separates(network, map_.stat):
+            return network
+    return None
+
+
+def _separates(network: Network, stat: Float32) -> bool:
+    values = np.abs(stat) if network.two_sided else stat
+    kept, left = values[network.mask], values[~network.mask]
+    left = left[np.isfinite(left)]
+    return not kept.size or not left.size or bool(np.nanmin(kept) >= left.max())

@@ -1,0 +1,110 @@
+"""The first and the last section: what was analysed in a few lines, and where every number comes from."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .design import prompt_labels
+from .gather import Map, Network, Results
+from .lesions import lesion_lines
+from .page import Block, Bullets, Record, Section
+from .sections import identification_line
+from .wording import count, isolate, plural
+
+_INLINE = 90  # characters of a value that does not fold away
+_SHOWN = 14
+
+
+def summary(results: Results) -> Section:
+    """State what was analysed, and one line a headline number."""
+    blocks: list[Block] = [_analysed(ds) for ds in results.of("recording") or results.of("fit")]
+    lines = [_network_line(networks) for networks in results.networks]
+    lines += [_stability_line(maps) for maps in results.components]
+    lines += [f"Identification: {identification_line(ds)}" for ds in results.of("identification")]
+    lines += [line for ds in results.of("effects") for line in lesion_lines(ds)]
+    if results.contrasts and not results.networks:
+        lines.insert(0, f"{plural(len(results.contrasts), 'contrast')}, none of them thresholded.")
+    if lines:
+        blocks.append(Bullets(lines))
+    if not blocks:
+        blocks.append(
+            Bullets([f"{plural(len(v), 'result')} of kind {k}." for k, v in results.by_kind.items()])
+        )
+    return Section("summary", "Summary", blocks)
+
+
+def _analysed(ds: xr.Dataset) -> Record:
+    attrs = ds.attrs
+    inputs = (
+        attrs.get("provenance", {}).get("inputs", {}) if isinstance(attrs.get("provenance"), Mapping) else {}
+    )
+    labels = prompt_labels(ds)
+    entries = {
+        "recording": attrs.get("name") or attrs.get("source_name"),
+        "model": inputs.get("model"),
+        "architecture": inputs.get("architecture"),
+        "paradigm": inputs.get("paradigm"),
+        "site": attrs.get("site"),
+        "prompts": count(len(labels)),
+        "tokens": "" if labels["tokens"].isna().any() else count(float(labels["tokens"].sum())),
+        "layers": count(ds.sizes["layer"]) if "layer" in ds.sizes else "",
+        "neurons": f"{count(ds.sizes['neuron'])} in each layer" if "neuron" in ds.sizes else "",
+        "conditions": _conditions(labels["condition"].unique().tolist()) if "condition" in labels else "",
+        "runs": count(labels["run"].nunique()) if "run" in labels else "",
+    }
+    return Record("", [(k, str(v), "") for k, v in entries.items() if v])
+
+
+def _conditions(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{len(names)}: {', '.join(map(isolate, names[:_SHOWN]))}{more}"
+
+
+def _network_line(networks: list[Network]) -> str:
+    sizes = [int(n.mask.sum()) for n in networks]
+    total = networks[0].mask.size
+    rules = "; ".join(dict.fromkeys(n.rule for n in networks))
+    listed = ", ".join(
+        f"{isolate(n.name)} {count(size)}" for n, size in zip(networks[:_SHOWN], sizes, strict=False)
+    )
+    more = f" and {len(networks) - _SHOWN} more" if len(networks) > _SHOWN else ""
+    head = f"{plural(len(networks), 'network')} ({rules}), their sizes out of {count(total)} neurons"
+    return f"{head}: {listed}{more}."
+
+
+def _stability_line(maps: list[Map]) -> str:
+    stability = np.array([m.coords.get("stability", np.nan) for m in maps])
+    text = f"{plural(len(maps), 'component')}"
+    if np.isfinite(stability).all():
+        text += f", stability {stability.min():.2f} to {stability.max():.2f}"
+    return f"{text}."
+
+
+def provenance(results: Results) -> Section:
+    """List every attribute of every result."""
+    blocks: list[Block] = []
+    for kind, given in results.by_kind.items():
+        for i, ds in enumerate(given, start=1):
+            name = str(ds.attrs.get("name") or ds.attrs.get("contrast") or "")
+            title = kind.capitalize() + (f" {i}" if len(given) > 1 else "") + (f": {name}" if name else "")
+            blocks.append(Record(title, [_entry(str(k), v) for k, v in ds.attrs.items() if k != "kind"]))
+    return Section("provenance", "Provenance", blocks)
+
+
+def _entry(name: str, value: Any) -> tuple[str, str, str]:
+    """Return an attribute: short values as they are, long ones folded, structures as JSON."""
+    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    if isinstance(value, str):
+        fits = len(value) <= _INLINE and "\n" not in value
+        return (name, value, "") if fits else (name, plural(len(value), "character"), value)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    if len(text) <= _INLINE:
+        return name, text, ""
+    noun = "value" if isinstance(value, list) else "entry"
+    size = (
+        plural(len(value), noun).replace("entrys", "entries") if isinstance(value, (list, dict)) else "long"
+    )
+    return name, size, json.dumps(value, ensure_ascii=False, indent=1, default=str)
