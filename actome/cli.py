@@ -205,7 +205,8 @@ def glm(
     ds = open_recording(name, site=site, level="prompt", catalog=catalog)
     fit = fit_glm(ds, formula, measure=measure, noise=noise, unit=unit)  # type: ignore[arg-type]
     maps = [compute_contrast(fit, c) for c in contrast]
-    result = xr.concat(maps, pd.Index(contrast, dtype=object, name="network"), combine_attrs="drop_conflicts").compute()
+    networks = pd.Index(contrast, dtype=object, name="network")
+    result = xr.concat(maps, networks, combine_attrs="drop_conflicts").compute()
     result["mask"] = threshold(result, control=control, alpha=alpha)  # type: ignore[arg-type]
     save_result(
         result.assign_attrs(control=control, alpha=alpha), out, derived_from=ds.attrs.get("manifest_digest")

@@ -2,6 +2,9 @@
 
 import hashlib
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from ..store.errors import InputError, InputTypeError, MissingFileError
 from ..store.provenance import digest_bytes
@@ -96,11 +100,25 @@ def load_model(model: ModelLike, *, device: str | torch.device | None = None) ->
     dtype = torch.float32 if torch.device(device).type == "cpu" else "auto"
     _check_exists(name, source)
     try:
-        module = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+        with _quiet_unless_terminal():
+            module = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
     except (OSError, ValueError) as error:
         raise MissingFileError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
     revision = getattr(module.config, "_commit_hash", None)
     return _ready(module, _load_tokenizer(source), name, revision, device)
+
+
+@contextmanager
+def _quiet_unless_terminal() -> Iterator[None]:
+    """Keep the library's progress bars out of logs."""
+    shown = logging.is_progress_bar_enabled()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _check_exists(name: str, source: str) -> None:

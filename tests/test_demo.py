@@ -90,6 +90,7 @@ def test_threshold__no_neuron_survives_shuffled_labels_more_often_than_it_may(su
 @pytest.mark.slow
 def test_run_demo__a_second_run_opens_what_the_first_made(tmp_path):
     report = run_demo(tmp_path / "d", controls=1)
-    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "d").rglob("*") if p.is_file() and p.suffix != ".html"}
+    files = [p for p in (tmp_path / "d").rglob("*") if p.is_file() and p.suffix != ".html"]
+    made = {p: p.stat().st_mtime_ns for p in files}
     assert run_demo(tmp_path / "d", controls=1) == report
     assert {p: p.stat().st_mtime_ns for p in made} == made

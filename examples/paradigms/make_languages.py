@@ -27,8 +27,12 @@ sys.path.insert(0, str(HERE.parent / "demo_model"))
 import corpus  # noqa: E402
 
 SHORTEST, LONGEST = 45, 90  # tokens of the demo model, <bos> not counted
-LICENCES = {"installation-guide": "GPL-2.0-only", "debian-reference": "GPL-2.0-or-later",
-            "developers-reference": "GPL-2.0-or-later", "libpython": "PSF-2.0"}
+LICENCES = {
+    "installation-guide": "GPL-2.0-only",
+    "debian-reference": "GPL-2.0-or-later",
+    "developers-reference": "GPL-2.0-or-later",
+    "libpython": "PSF-2.0",
+}
 # Modules of the library that carry a notice of their own.
 OWN_NOTICE = re.compile(r"cookies\.py|_compiler\.py|ElementInclude\.py")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^\W\d_a-z\u0430-\u044f\u03b1-\u03c9])|(?<=。)")
@@ -61,8 +65,11 @@ def lines(text: str) -> Iterator[str]:
 
 def longest_fit(beginnings: Iterable[str], tokenizer: Tokenizer) -> str | None:
     """Return the longest of `beginnings` that has `SHORTEST` to `LONGEST` tokens."""
-    fitting = [text for text in beginnings
-               if SHORTEST <= len(tokenizer.encode(text, add_special_tokens=False).ids) <= LONGEST]
+    fitting = [
+        text
+        for text in beginnings
+        if SHORTEST <= len(tokenizer.encode(text, add_special_tokens=False).ids) <= LONGEST
+    ]
     return fitting[-1] if fitting else None
 
 
@@ -73,8 +80,13 @@ def is_running_prose(text: str) -> bool:
     begins = text[0].isalpha() and text[0] == text[0].upper()
     ends = text.rstrip("»”\"')」").endswith((".", "!", "?", "。"))
     digits = sum(c.isdigit() for c in characters)
-    return (begins and ends and not COMMAND.search(text) and letters >= 0.9 * len(characters)
-            and digits <= 0.03 * len(characters))
+    return (
+        begins
+        and ends
+        and not COMMAND.search(text)
+        and letters >= 0.9 * len(characters)
+        and digits <= 0.03 * len(characters)
+    )
 
 
 def is_code(text: str) -> bool:
@@ -84,8 +96,9 @@ def is_code(text: str) -> bool:
     return len(text.splitlines()) >= 3 and signs >= 0.09 * len(text) and not quoted
 
 
-def candidates(cache: Path, domain: str, english: frozenset[str],
-               tokenizer: Tokenizer) -> Iterator[Candidate]:
+def candidates(
+    cache: Path, domain: str, english: frozenset[str], tokenizer: Tokenizer
+) -> Iterator[Candidate]:
     """Held-out passages of one domain, out of the books or the held-out modules."""
     seen: dict[str, int] = defaultdict(int)
     for paragraph in corpus.read(cache, domain, english=english):
@@ -109,7 +122,8 @@ def choose(found: list[Candidate], n: int, taken: set[tuple[str, int]], seed: st
     if len(chosen) < n:
         raise ValueError(
             f"domain and seed {seed!r} have {len(chosen)} passages that fit, but {n} are wanted. "
-            "Ask for fewer with --passages, or hold out more documents.")
+            "Ask for fewer with --passages, or hold out more documents."
+        )
     taken |= {candidate.place for candidate in chosen}
     return chosen
 
@@ -149,7 +163,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--cache", type=Path, default=Path(".cache/demo_model"), help="packages' folder")
     parser.add_argument(
-        "--tokenizer", type=Path, default=HERE.parents[1] / "actome" / "demo" / "model" / "tokenizer.json")
+        "--tokenizer", type=Path, default=HERE.parents[1] / "actome" / "demo" / "model" / "tokenizer.json"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "languages.csv")
     parser.add_argument("--passages", type=int, default=24, help="passages of each language")
     parser.add_argument("--seed", type=int, default=0)

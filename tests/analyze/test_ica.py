@@ -1,15 +1,14 @@
 import dask
 import numpy as np
 import pytest
-import scipy.linalg
 import xarray as xr
 from distributed import Client, LocalCluster
 
-from actome.analyze.ica import _group_part, _icasso, _index, _merge_groups, group_ica, principal
+from actome.analyze.ica import group_ica
 from actome.analyze.networks import networks
 from actome.store.archive import open as open_recording
 from actome.store.archive import save
-from actome.store.blocks import prompt_level, tree_reduce
+from actome.store.blocks import prompt_level
 from actome.store.errors import ActomeError
 from actome.store.phantom import phantom
 
@@ -237,65 +236,3 @@ def test_group_ica__refuses(make, options, message, ds):
 def test_group_ica__refuses_what_is_no_recording(ds):
     with pytest.raises(TypeError, match="expected a Dataset"):
         group_ica([ds["activation"]], n_components=2)
-
-
-@pytest.mark.parametrize("shape", [(7, 30), (30, 7), (1, 5)])
-def test_principal__is_the_leading_part_of_the_svd(shape, rng):
-    rows = rng.standard_normal(shape)
-    _, s, vt = np.linalg.svd(rows, full_matrices=False)
-    for k in (1, 4, 100):
-        ours = principal(rows, k)
-        kept = min(k, shape[0])
-        assert len(ours) == kept
-        expected = (vt.T[:, :k] * s[:k] ** 2) @ vt[:k]
-        np.testing.assert_allclose(ours.T @ ours, expected, atol=1e-10)
-
-
-@pytest.mark.parametrize(("rows", "k"), [(0, 3), (4, 0)])
-def test_principal__of_nothing_is_nothing(rows, k):
-    assert principal(np.ones((rows, 5)), k).shape == (0, 5)
-
-
-def test_merge__spans_what_one_svd_of_all_rows_spans(rng):
-    # eight strong directions in sixty, seen by twenty subjects
-    directions = np.linalg.qr(rng.standard_normal((60, 8)))[0].T * np.linspace(5, 3, 8)[:, None]
-    subjects = [
-        rng.standard_normal((15, 8)) @ directions + 0.1 * rng.standard_normal((15, 60)) for _ in range(20)
-    ]
-    weights = np.stack([np.ones(20), rng.multinomial(20, np.full(20, 0.05))]).astype(int)
-    parts = [
-        dask.delayed(_group_part)([principal(s, 12) for s in subjects[i : i + 2]], weights[:, i : i + 2], 16)
-        for i in range(0, 20, 2)
-    ]
-    merged = tree_reduce(parts, _merge_groups).compute(scheduler="synchronous")
-    for weight, ours in zip(weights, merged, strict=True):
-        rows = np.concatenate([s for s, w in zip(subjects, weight, strict=True) for _ in range(w)])
-        _, s, vt = np.linalg.svd(rows, full_matrices=False)
-        assert scipy.linalg.subspace_angles(ours[:8].T, vt[:8].T).max() < 0.01
-        np.testing.assert_allclose(np.linalg.norm(ours[:8], axis=1), s[:8], rtol=1e-3)
-
-
-def test_icasso__agrees_with_its_definition(rng):
-    true = rng.standard_normal((2, 500))
-    estimates = np.concatenate([t + 0.3 * rng.standard_normal((4, 500)) for t in true])
-    estimates = (estimates - estimates.mean(axis=1, keepdims=True)) / estimates.std(axis=1, keepdims=True)
-    estimates[::3] *= -1
-    maps, stability, size = _icasso(estimates, 2)
-    similarity = np.abs(np.corrcoef(estimates))
-    expected = []
-    for own in (range(4), range(4, 8)):
-        other = [i for i in range(8) if i not in own]
-        inside = np.mean([similarity[i, j] for i in own for j in own if i != j])
-        expected.append(inside - np.mean([similarity[i, j] for i in own for j in other]))
-    np.testing.assert_allclose(stability, sorted(expected, reverse=True), rtol=1e-9)
-    assert size.tolist() == [4, 4] and match(maps, true).min() > 0.9
-
-
-def test_icasso__gives_as_many_clusters_as_asked_for_with_ties():
-    estimates = np.tile(np.array([[1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0]]), (3, 1))
-    maps, stability, size = _icasso(estimates, 3)
-    assert maps.shape == (3, 4) and size.sum() == 6 and (stability >= 0).all()
-
-
-def test_index__of_a_lone_estimate_is_zero():
-    assert _index(np.eye(3), np.array([1])) == 0.0
