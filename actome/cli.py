@@ -24,7 +24,7 @@ app = typer.Typer(
 
 Recording = Annotated[str, typer.Argument(help="A recording: a path, a URL, or a name of the catalog.")]
 CatalogOption = Annotated[Path | None, typer.Option("--catalog", help="The catalog to look names up in.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Where the result is written.")]
+Out = Annotated[str, typer.Option("--out", "-o", help="Where the result is written.")]
 Site = Annotated[str | None, typer.Option(help="Site of the recording; the only one when left out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Measure = Annotated[str, typer.Option(help="magnitude or signed.")]
@@ -35,8 +35,16 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except ActomeError as error:
-        print(f"actome: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        _stop(error)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        _stop(error)  # the machine refused: a full disk, a file that must not be read
+
+
+def _stop(error: Exception) -> None:
+    print(f"actome: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _version(show: bool) -> None:
@@ -244,9 +252,9 @@ def ica(
 
 @app.command()
 def overlap(
-    first: Annotated[Path, typer.Argument(help="Saved contrasts, components or masks.")],
+    first: Annotated[str, typer.Argument(help="Saved contrasts, components or masks.")],
     second: Annotated[
-        Path | None, typer.Argument(help="Others; the first among themselves when left out.")
+        str | None, typer.Argument(help="Others; the first among themselves when left out.")
     ] = None,
     metric: Annotated[str, typer.Option(help="dice, jaccard or coefficient.")] = "dice",
     catalog: CatalogOption = None,
@@ -255,8 +263,8 @@ def overlap(
     """Print how far networks share their neurons."""
     from .analyze.overlap import overlap as run
 
-    a = _masks(str(first), catalog)
-    ds = run(a, None if second is None else _masks(str(second), catalog), metric=metric)  # type: ignore[arg-type]
+    a = _masks(first, catalog)
+    ds = run(a, None if second is None else _masks(second, catalog), metric=metric)  # type: ignore[arg-type]
     table = ds[metric].to_pandas()
     print(table.to_json(orient="split", indent=1) if as_json else table.round(3).to_string())
 
@@ -305,7 +313,7 @@ def identify(
 def lesion(
     model: Annotated[str, typer.Argument(help="'demo', a Hugging Face id, or a local folder.")],
     paradigm: Annotated[Path, typer.Argument(help="The texts to score.")],
-    masks: Annotated[Path, typer.Argument(help="Saved contrasts, components or masks.")],
+    masks: Annotated[str, typer.Argument(help="Saved contrasts, components or masks.")],
     out: Out,
     reference: Annotated[
         str | None, typer.Option(help="A recording that the controls are matched on.")
@@ -313,6 +321,8 @@ def lesion(
     kind: Annotated[str, typer.Option(help="zero, mean, scale or add.")] = "zero",
     amount: Annotated[float | None, typer.Option(help="For scale and add.")] = None,
     controls: Annotated[int, typer.Option(help="Matched random controls per network.")] = 99,
+    seed: Annotated[int, typer.Option(help="Draws the controls.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cuda:0.")] = None,
     site: Annotated[str, typer.Option(help="Site of the neurons.")] = "mlp",
     catalog: CatalogOption = None,
 ) -> None:
@@ -325,8 +335,9 @@ def lesion(
     if reference is not None:
         against = open_recording(reference, site=site, level="prompt", catalog=catalog)
     scores = score(
-        model, paradigm, out, _masks(str(masks), catalog),
-        site=site, kind=kind, amount=amount, reference=against, controls=controls,  # type: ignore[arg-type]
+        model, paradigm, out, _masks(masks, catalog),
+        site=site, kind=kind, amount=amount, reference=against,  # type: ignore[arg-type]
+        controls=controls, seed=seed, device=device,
     )  # fmt: skip
     print(lesion_effects(scores)["effect"].to_pandas().round(3).to_string())
 
@@ -346,7 +357,11 @@ def report(
     print(run(*(open_result(name, catalog=catalog) for name in results), out=out))
 
 
-def _refuse_taken(out: Path) -> None:
+def _refuse_taken(out: str) -> None:
     """Refuse before any work what would be refused after it."""
-    if (out / "zarr.json").exists():
+    from .store.location import Location
+
+    location = Location.of(out)
+    if location.exists():
         raise InputError(f"{out} holds a result already; choose another path or remove it")
+    location.check_new()

@@ -63,7 +63,7 @@ def compute_contrast(fit: xr.Dataset, contrast: str | Mapping[str, float] | npt.
             f"the {len(weights)} rows of the contrast are linearly dependent; leave the redundant out"
         )
     out = _t_contrast(fit, weights) if weights.ndim == 1 else _f_contrast(fit, weights)
-    keep = ("formula", "measure", "noise", "unit", "source", "source_name", "level", "actome")
+    keep = ("formula", "measure", "noise", "unit", "source", "source_name", "site", "level", "actome")
     attrs = {k: fit.attrs[k] for k in keep if k in fit.attrs}
     title = contrast if isinstance(contrast, str) else _describe(weights, names)
     return out.assign_attrs(

@@ -123,6 +123,7 @@ def fit_glm(
             "rows": int(count.sum()),
             "source": ds.attrs.get("manifest_digest", ""),
             "source_name": ds.attrs.get("name", ""),
+            "site": ds.attrs.get("site", ""),
             "actome": _version.__version__,
         },
     )

@@ -117,6 +117,7 @@ def group_ica(
             "standardize": standardize,
             "source": [r.attrs.get("manifest_digest", "") for r in recordings],
             "source_name": ", ".join(r.attrs.get("name", "") for r in recordings),
+            "site": ", ".join(sorted({r.attrs.get("site", "") for r in recordings})),
             "selected_on": [str(p) for r in recordings for p in r["prompt"].to_numpy()],
             "actome": _version.__version__,
         },

@@ -42,7 +42,7 @@ def networks(components: xr.Dataset, threshold: Z | Top = _DEFAULT, two_sided: b
         values >= threshold.value if isinstance(threshold, Z) else _top(values.compute(), threshold.fraction)
     )
     names = np.array([f"ic{int(i)}" for i in components["component"].to_numpy()], dtype=object)
-    keep = ("source", "source_name", "selected_on")
+    keep = ("source", "source_name", "site", "selected_on")
     attrs = {k: components.attrs[k] for k in keep if k in components.attrs}
     mask = mask.rename(component="network").assign_coords(network=names).rename("mask")
     return mask.transpose("network", "layer", "neuron").assign_attrs(

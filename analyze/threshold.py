@@ -121,7 +121,7 @@ def threshold(
         vectorize=True,
         output_dtypes=[bool],
     )
-    names = ("measure", "noise", "source", "source_name", "contrast", "selected_on")
+    names = ("measure", "noise", "source", "source_name", "site", "contrast", "selected_on")
     attrs = {k: v for k, v in stat_map.attrs.items() if k in names}
     shown = control if isinstance(control, str) else repr(control)
     out: xr.DataArray = mask.rename("mask").assign_attrs(

@@ -64,9 +64,7 @@ def main() -> None:
     print(f"tokens {int(tokens.n_tokens.sum())}, neurons {neurons}, torch threads {torch.get_num_threads()}")
     print(f"record / bare forward pass            {recorded / bare:.2f}  ({recorded:.1f} s / {bare:.1f} s)")
     print(f"contrast from cube / from summary     {from_cube / from_summary:.1f}  ({from_cube:.2f} s)")
-    print(
-        f"statsmodels one neuron / ours, all    {reference / from_summary:.2f}  ({from_summary:.2f} s)"
-    )
+    print(f"statsmodels one neuron / ours, all    {reference / from_summary:.2f}  ({from_summary:.2f} s)")
     print(f"group ICA, 12 components, 10 repeats  {ica:.1f} s")
 
 

@@ -93,8 +93,10 @@ def prepare_lesion(
     """Check a lesion against a model; arguments as for `lesion`."""
     check_kind(kind, amount, reference)
     taps = find_taps(loaded.module, site)
-    full = full_mask(mask, len(taps), taps[0].width)
-    means = mean_activation(reference, full.shape) if kind == "mean" and reference is not None else None
+    full = full_mask(mask, len(taps), taps[0].width, site)
+    means = None
+    if kind == "mean" and reference is not None:
+        means = mean_activation(reference, (len(taps), taps[0].width), site)
     changes = []
     for layer, tap in enumerate(taps):
         neurons = np.flatnonzero(full[layer])
@@ -105,9 +107,11 @@ def prepare_lesion(
 
 
 def check_kind(kind: str, amount: float | None, reference: xr.Dataset | None) -> None:
-    """Refuse an unknown kind of lesion, or one that lacks what it needs."""
+    """Refuse an unknown kind of lesion, one that lacks what it needs, and a reference that is none."""
     if kind not in _NEEDS:
         raise InputError(f"kind must be one of {list(_NEEDS)}, got {kind!r}")
+    if reference is not None and not isinstance(reference, xr.Dataset):
+        raise InputTypeError(f"reference must be a Dataset from actome.open, got {type(reference).__name__}")
     need = _NEEDS[kind]
     if need and {"amount": amount, "reference": reference}[need] is None:
         raise InputError(f"kind={kind!r} needs `{need}`")
@@ -129,7 +133,7 @@ def _change(neurons: torch.Tensor, kind: str, amount: float | None, value: torch
     return change
 
 
-def full_mask(mask: Mask, n_layers: int, width: int) -> npt.NDArray[np.bool_]:
+def full_mask(mask: Mask, n_layers: int, width: int, site: str) -> npt.NDArray[np.bool_]:
     """Spread a mask over all layers and neurons of a site: (layer, neuron) bool."""
     if not isinstance(mask, (xr.DataArray, np.ndarray)):
         raise InputTypeError(f"mask must be a DataArray or an array, got {type(mask).__name__}")
@@ -139,10 +143,14 @@ def full_mask(mask: Mask, n_layers: int, width: int) -> npt.NDArray[np.bool_]:
         if mask.shape != (n_layers, width):
             raise InputError(f"mask must have shape {(n_layers, width)}, got {mask.shape}")
         return mask
+    if mask.attrs.get("site", "") not in ("", site):
+        raise InputError(f"the mask is of the site {mask.attrs['site']!r}, the lesion of {site!r}")
     if set(mask.dims) != {"layer", "neuron"}:
         raise InputError(f"mask must have dims (layer, neuron), got {mask.dims}; select one network")
     mask = mask.transpose("layer", "neuron")
     numbers = [mask[d].to_numpy() for d in ("layer", "neuron")]
+    if any(n.min(initial=0) < 0 for n in numbers):
+        raise InputError("mask has layers or neurons with a negative number; they count from 0")
     if numbers[0].max(initial=0) >= n_layers or numbers[1].max(initial=0) >= width:
         raise InputError(
             f"mask has layers up to {numbers[0].max()} and neurons up to {numbers[1].max()}; "
@@ -154,13 +162,25 @@ def full_mask(mask: Mask, n_layers: int, width: int) -> npt.NDArray[np.bool_]:
 
 
 def mean_activation(
-    reference: xr.Dataset, shape: tuple[int, ...], *, magnitude: bool = False
+    reference: xr.Dataset, shape: tuple[int, int], site: str, *, magnitude: bool = False
 ) -> npt.NDArray[np.float64]:
-    """Mean of each neuron over all tokens of a recording: (layer, neuron)."""
+    """Mean of each neuron over all tokens of a recording: (layer, neuron), by number.
+
+    Raises
+    ------
+    InputError
+        The reference is of another site, or lacks some of its layers or neurons.
+    """
+    if reference.attrs.get("site", site) != site:
+        raise InputError(f"the reference is of the site {reference.attrs['site']!r}, the lesion of {site!r}")
     ds = prompt_level(reference)
     values = ds["mean_abs" if magnitude else "mean"]
     if values.shape[1:] != shape:
         raise InputError(f"the reference has (layer, neuron) {values.shape[1:]}, the site {shape}")
+    for dim, n in zip(("layer", "neuron"), shape, strict=True):
+        if sorted(values[dim].to_numpy().tolist()) != list(range(n)):
+            raise InputError(f"the reference must hold each {dim} from 0 to {n - 1} once")
+    values = values.sortby(["layer", "neuron"])
     weight = ds["count"] / ds["count"].sum()
     mean = (values.where(ds["count"] > 0, 0.0) * weight).sum("prompt").to_numpy()
     return np.asarray(mean, dtype=np.float64)

@@ -1,6 +1,7 @@
 """Recording: a model is shown a paradigm, and its activations become a recording, unit by unit."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from ..store.archive import open as open_recording
-from ..store.errors import InputError
+from ..store.errors import InputError, InputTypeError
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import library_versions, now
@@ -78,11 +79,18 @@ def record(
     Dataset
         As ``actome.open(out, site=sites[0])`` gives it.
 
+    Warns
+    -----
+    UserWarning
+        Values were clipped to what the store's type holds, or the model gave values that are not
+        finite. The numbers of both stay with the recording.
+
     Raises
     ------
     InputError
-        An argument that does not fit the model, or a recording at `out` that was made with another
-        model, tokenizer, paradigm or setting; the message names what differs.
+        An argument that does not fit the model, a path that cannot be written, or a recording at
+        `out` that was made with another model, tokenizer, paradigm or setting; the message names
+        what differs.
     MissingFileError
         There is no such model or paradigm.
     """
@@ -90,12 +98,16 @@ def record(
         raise InputError(f"dtype must be one of {list(_DTYPES)} or None, got {dtype!r}")
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
+    if isinstance(sites, str):
+        raise InputTypeError(f"sites must be a sequence of names, such as ({sites!r},), got a text")
     if not sites:
         raise InputError("sites must name at least one place in the network, got none")
     paradigm = as_paradigm(paradigm)
     location = Location.of(out)
     if RecordingWriter.is_allocated(location) and not resume:
         raise InputError(f"{location} holds a recording already; choose another path, or resume=True")
+    if not location.exists():
+        location.check_new()
     loaded = load_model(model, device=device)
     tokens = tokenize(loaded, paradigm.table)
     plan = _Plan(
@@ -108,10 +120,12 @@ def record(
     )
     inputs = plan.inputs(seed=seed, dtype=dtype)
     there = RecordingWriter.is_allocated(location)
-    writer = RecordingWriter(location) if there else _create(location, plan, inputs, dtype)
-    _check_same(writer, inputs)
-    _record_units(plan, writer, progress)
+    with loaded.evaluating():
+        writer = RecordingWriter(location) if there else _create(location, plan, inputs, dtype)
+        _check_same(writer, inputs)
+        _record_units(plan, writer, progress)
     writer.finalise()
+    _warn_of_losses(writer)
     return open_recording(str(location), site=sites[0])
 
 
@@ -151,8 +165,8 @@ def _choose_taps(loaded: LoadedModel, site: str, layers: Sequence[int] | None) -
     taps = find_taps(loaded.module, site)
     chosen = range(len(taps)) if layers is None else layers
     wrong = [i for i in chosen if not 0 <= i < len(taps)]
-    if wrong or not len(chosen):
-        raise InputError(f"layers must be some of 0 to {len(taps) - 1}, got {list(chosen)}")
+    if wrong or not len(chosen) or len(set(chosen)) < len(chosen):
+        raise InputError(f"layers must be some of 0 to {len(taps) - 1}, each once, got {list(chosen)}")
     return [(int(i), taps[i]) for i in chosen]
 
 
@@ -161,9 +175,11 @@ def _create(location: Location, plan: _Plan, inputs: dict[str, Any], dtype: str 
     specs = {}
     for site, taps in plan.taps.items():
         width, numbers = taps[0][1].width, plan.neuron_numbers(site)
-        if not numbers or min(numbers) < 0 or max(numbers) >= width:
+        wrong = not numbers or min(numbers) < 0 or max(numbers) >= width
+        if wrong or len(set(numbers)) < len(numbers):
+            got = f"{list(numbers)[:5]} ..." if len(numbers) > 5 else list(numbers)
             raise InputError(
-                f"neurons must be some of 0 to {width - 1} at site {site!r}, got {list(numbers)[:5]} ..."
+                f"neurons must be some of 0 to {width - 1} at site {site!r}, each once, got {got}"
             )
         specs[site] = SiteSpec(
             tuple(layer for layer, _ in taps), numbers, tuple(tap.name for _, tap in taps), storage
@@ -252,6 +268,22 @@ def _record_units(plan: _Plan, writer: RecordingWriter, progress: bool | None) -
             bar.update(writer.units[i].stop - writer.units[i].start)
         if writing is not None:
             writing.result()
+
+
+def _warn_of_losses(writer: RecordingWriter) -> None:
+    counts = writer.counts()
+    if counts.get("clipped"):
+        warnings.warn(
+            f"{counts['clipped']} activations of {writer.location} are beyond what float16 holds and are "
+            f"kept as {_FLOAT16_MAX:.0f}, the largest; record with dtype='float32' to keep them",
+            stacklevel=3,
+        )
+    if counts.get("nonfinite"):
+        warnings.warn(
+            f"{counts['nonfinite']} activations of {writer.location} are not finite: the model overflows or "
+            "holds NaN weights",
+            stacklevel=3,
+        )
 
 
 def _run_unit(

@@ -85,43 +85,67 @@ def score(
     Raises
     ------
     InputError
-        A mask does not fit the model, no prompt is left, or `out` holds other scores.
+        A mask does not fit the model or the site, two networks have one name, the reference is of
+        another site, no prompt is left or none has a second token, or `out` cannot be written or
+        holds other scores.
     """
+    masks, names = _named(masks)
+    for option, value in (("controls", controls), ("seed", seed)):
+        if value < 0:
+            raise InputError(f"{option} must be 0 or more, got {value}")
+    check_kind(kind, amount, reference)
+    location = Location.of(out)
+    if not location.exists():
+        location.check_new()
+    loaded = load_model(model, device=device)
+    paradigm = _held_out(as_paradigm(paradigm), masks)
+    taps = find_taps(loaded.module, site)
+    shape = (len(taps), taps[0].width)
+    targets = {name: _one_network(masks, k, shape, site) for k, name in enumerate(names)}
+    inputs = {
+        **loaded.identity(),
+        "paradigm_digest": paradigm.digest,
+        "masks_digest": digest_bytes(np.packbits(np.stack([*targets.values()])).tobytes()),
+        "networks": names,
+        "reference": None if reference is None else _reference_identity(reference),
+        "site": site, "kind": kind, "amount": amount, "controls": controls, "seed": seed,
+    }  # fmt: skip
+    if location.exists():
+        return _reopen(location, inputs)
+    rows = _rows(targets, shape, reference, site, controls, seed)
+    tokens = _scorable(tokenize(loaded, paradigm.table))
+    logprob = np.full((len(rows), *tokens.token_id.shape), np.nan, dtype=np.float32)
+    hidden = None if progress is None else not progress
+    for i, row in enumerate(tqdm(rows, desc="score", unit="lesion", disable=hidden)):
+        change = prepare_lesion(loaded, row.mask, site=site, kind=kind, amount=amount, reference=reference)
+        with loaded.evaluating(), change.applied():
+            _score_prompts(loaded, tokens, logprob[i])
+    ds = _dataset(rows, paradigm, logprob, inputs)
+    save_result(ds, str(location), derived_from=masks.attrs.get("source") or masks.attrs.get("derived_from"))
+    return open_result(str(location))
+
+
+def _named(masks: xr.DataArray) -> tuple[xr.DataArray, list[str]]:
+    """Give the masks their dimension ``network``, and return its names; refuse what are no masks."""
     if not isinstance(masks, xr.DataArray) or masks.dtype != bool:
         raise InputTypeError(
             "masks must be a bool DataArray (network, layer, neuron), as threshold and networks give it"
         )
     if "network" not in masks.dims:
-        masks = masks.expand_dims(network=["network"])
-    if controls < 0:
-        raise InputError(f"controls must be 0 or more, got {controls}")
-    check_kind(kind, amount, reference)
-    loaded = load_model(model, device=device)
-    paradigm = _held_out(as_paradigm(paradigm), masks)
-    inputs = {
-        **loaded.identity(),
-        "paradigm_digest": paradigm.digest,
-        "masks_digest": digest_bytes(np.packbits(masks.to_numpy()).tobytes()),
-        "networks": [str(n) for n in masks["network"].to_numpy()],
-        "reference": None if reference is None else reference.attrs.get("manifest_digest"),
-        "site": site, "kind": kind, "amount": amount, "controls": controls, "seed": seed,
-    }  # fmt: skip
-    location = Location.of(out)
-    if location.exists():
-        return _reopen(location, inputs)
-    taps = find_taps(loaded.module, site)
-    rows = _rows(masks, (len(taps), taps[0].width), reference, controls, seed)
-    tokens = tokenize(loaded, paradigm.table)
-    logprob = np.full((len(rows), *tokens.token_id.shape), np.nan, dtype=np.float32)
-    hidden = None if progress is None else not progress
-    for i, row in enumerate(tqdm(rows, desc="score", unit="lesion", disable=hidden)):
-        with prepare_lesion(
-            loaded, row.mask, site=site, kind=kind, amount=amount, reference=reference
-        ).applied():
-            _score_prompts(loaded, tokens, logprob[i])
-    ds = _dataset(rows, paradigm, logprob, inputs)
-    save_result(ds, str(location), derived_from=masks.attrs.get("source") or masks.attrs.get("derived_from"))
-    return open_result(str(location))
+        name = str(masks.coords["network"].item()) if "network" in masks.coords else "network"
+        masks = masks.drop_vars("network", errors="ignore").expand_dims(network=[name])
+    names = [str(n) for n in masks["network"].to_numpy()]
+    if len(set(names)) < len(names):
+        raise InputError(f"the names of the networks must differ, got {names}")
+    return masks, names
+
+
+def _scorable(tokens: Tokens) -> Tokens:
+    if tokens.n_tokens.max() < 2:
+        raise InputError(
+            "no prompt has a second token, so there is no prediction to score; give longer texts"
+        )
+    return tokens
 
 
 def _held_out(paradigm: Paradigm, masks: xr.DataArray) -> Paradigm:
@@ -142,19 +166,33 @@ def _reopen(location: Location, inputs: dict[str, Any]) -> xr.Dataset:
     return ds
 
 
+def _one_network(masks: xr.DataArray, k: int, shape: tuple[int, int], site: str) -> Bool:
+    """Spread one of the masks over all layers and neurons of the site: (layer, neuron)."""
+    return full_mask(masks.isel(network=k, drop=True).reset_coords(drop=True), *shape, site)
+
+
+def _reference_identity(reference: xr.Dataset) -> dict[str, Any]:
+    """Say what was recorded, and which prompts of it are looked at."""
+    ids = [str(p) for p in reference["prompt"].to_numpy()]
+    return {"recording": reference.attrs.get("manifest_digest"), "prompts_digest": digest_json(ids)}
+
+
 def _rows(
-    masks: xr.DataArray, shape: tuple[int, int], reference: xr.Dataset | None, controls: int, seed: int
+    targets: dict[str, Bool],
+    shape: tuple[int, int],
+    reference: xr.Dataset | None,
+    site: str,
+    controls: int,
+    seed: int,
 ) -> list[_Row]:
     """List every lesion: the baseline, then each target followed by its controls."""
-    magnitude = None if reference is None else mean_activation(reference, shape, magnitude=True)
+    magnitude = None if reference is None else mean_activation(reference, shape, site, magnitude=True)
     rows = [_Row("baseline", "", -1, np.zeros(shape, dtype=bool), float("nan"))]
-    for k, name in enumerate(masks["network"].to_numpy()):
-        target = full_mask(masks.isel(network=k, drop=True).reset_coords(drop=True), *shape)
-        rows.append(_Row("target", str(name), -1, target, 0.0))
+    for k, (name, target) in enumerate(targets.items()):
+        rows.append(_Row("target", name, -1, target, 0.0))
         draws = matched_controls(target, magnitude, controls, np.random.default_rng([seed, k]))
         rows += [
-            _Row("control", str(name), i, draw, mismatch(target, draw, magnitude))
-            for i, draw in enumerate(draws)
+            _Row("control", name, i, draw, mismatch(target, draw, magnitude)) for i, draw in enumerate(draws)
         ]
     return rows
 

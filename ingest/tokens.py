@@ -52,7 +52,8 @@ def tokenize(model: LoadedModel, table: pd.DataFrame) -> Tokens:
     Raises
     ------
     InputError
-        A prompt is longer than the model's context, or has no token.
+        A prompt is longer than the model's context, has no token, or has one that the model does not
+        know.
     """
     encoded = model.tokenizer(table["text"].tolist(), return_offsets_mapping=True, add_special_tokens=True)
     lengths = np.array([len(ids) for ids in encoded["input_ids"]])
@@ -72,6 +73,11 @@ def tokenize(model: LoadedModel, table: pd.DataFrame) -> Tokens:
         arrays[0][i, :n] = encoded["input_ids"][i]
         spans = np.array(encoded["offset_mapping"][i])
         arrays[1][i, :n], arrays[2][i, :n] = spans[:, 0], spans[:, 1]
+    if arrays[0].max() >= model.vocabulary:
+        raise InputError(
+            f"the tokenizer gives token {arrays[0].max()}, the model has {model.vocabulary}; "
+            "the two do not belong together"
+        )
     return Tokens(*arrays)
 
 

@@ -291,6 +291,7 @@ def save_result(
     location = Location.of(name_or_path)
     if location.exists():
         raise InputError(f"{location} holds a result already; choose another path or remove it")
+    location.check_new()
     if isinstance(ds, xr.DataArray):
         attrs = ds.attrs
         ds = ds.rename(ds.name or "value").to_dataset().assign_attrs(attrs)

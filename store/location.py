@@ -73,6 +73,28 @@ class Location:
     def _path(self, key: str) -> str:
         return f"{self.root}/{key}" if self.root else key
 
+    def check_new(self) -> None:
+        """Refuse a place where nothing new can be written, before any work is done for it.
+
+        Raises
+        ------
+        InputError
+            It holds files, it is a file or leads through one, or it must not be written.
+        """
+        if self.zip_file:
+            raise InputError(f"{self} is a ZIP file: it can be read, not written; write a folder")
+        if self.is_local:
+            nearest = next(p for p in (Path(self.root), *Path(self.root).parents) if p.exists())
+            if not nearest.is_dir():
+                raise InputError(f"{self} cannot be written: {nearest} is a file; choose another path")
+            if not os.access(nearest, os.W_OK | os.X_OK):
+                raise InputError(f"{self} cannot be written: {nearest} is not writable; choose another path")
+        others = [key for key in self.keys() if not key.endswith(".partial")]  # a first write, cut off
+        if others:
+            raise InputError(
+                f"{self} is a folder with other files, such as {others[0]}; choose a path that holds nothing"
+            )
+
     def exists(self, key: str = "zarr.json") -> bool:
         """Say whether a file is there; by default, whether this is a Zarr group."""
         return bool(self.fs.exists(self._path(key)))

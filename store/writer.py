@@ -62,6 +62,8 @@ class RecordingWriter:
         self.location = location
         self.group = location.group(read_only=False)
         self.attrs: dict[str, Any] = dict(self.group.attrs)
+        if self.attrs.get("kind") != "recording":
+            raise InputError(f"{location} holds something else than a recording; choose another path")
         recorded = self._array("recorded")
         self.units = Layout(recorded.chunks[0], (0,) * 4, (0,) * 4).units(recorded.shape[0])
         # Listed once: the arrays never change, and silencing zarr's warnings is not thread-safe.
@@ -101,10 +103,13 @@ class RecordingWriter:
         Raises
         ------
         InputError
-            There is a recording or a result at `location`, or there are no prompts.
+            There is a recording, a result or any other file at `location`, it cannot be written, or
+            there are no prompts.
         """
         if cls.is_allocated(location):
             raise InputError(f"{location} holds a recording already; choose another path or remove it")
+        if not location.exists():
+            location.check_new()
         if not len(labels):
             raise InputError("a recording needs at least one prompt, got none")
         unit = choose_unit(
@@ -154,6 +159,14 @@ class RecordingWriter:
             return []
         recorded = np.asarray(self._array("recorded")[:])
         return [i for i, unit in enumerate(self.units) if not recorded[unit].all()]
+
+    def counts(self) -> dict[str, int]:
+        """Add up what was counted while recording, over the units that are complete."""
+        total: dict[str, int] = {}
+        for key in self.location.keys("actome/units"):
+            for name, n in json.loads(self.location.read(key))["counts"].items():
+                total[name] = total.get(name, 0) + n
+        return total
 
     def clear_unit(self, i: int) -> None:
         """Remove what an interrupted write left of a unit."""

@@ -4,10 +4,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from actome import cli
-from actome.store.archive import save
+from actome.ingest.phantom import phantom_model
+from actome.store.archive import open as open_recording
+from actome.store.archive import save, save_result
 from actome.store.phantom import phantom
 
 
@@ -132,3 +136,48 @@ def test_ls__lists_what_is_built_and_what_is_not(call, recording, tmp_path):
     assert call("info", "there", "--catalog", catalog)[0] == 0
     status, _, err = call("info", "ther", "--catalog", catalog)
     assert status == 2 and "did you mean there" in err
+
+
+def test_glm__a_folder_with_other_files_is_refused_and_kept(call, recording, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("kept")
+    for out in (tmp_path / "mine", tmp_path / "mine" / "notes.txt"):
+        status, _, err = call("glm", recording, "-c", "a - b", "-o", out)
+        assert status == 2 and err.count("\n") == 1 and "choose a" in err
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+def test_out__may_be_a_url(call, recording):
+    import fsspec
+
+    assert call("glm", recording, "-c", "a - b", "-o", "memory://lab/contrast.zarr")[0] == 0
+    assert fsspec.filesystem("memory").exists("/lab/contrast.zarr/zarr.json")
+    assert call("info", "memory://lab/contrast.zarr")[0] == 0
+    assert call("overlap", "memory://lab/contrast.zarr")[0] == 0
+    fsspec.filesystem("memory").rm("/lab", recursive=True)
+
+
+def test_main__what_the_machine_refuses_is_one_line(call, recording, tmp_path):
+    (tmp_path / "folder.html").mkdir()
+    status, _, err = call("report", recording, "-o", tmp_path / "folder.html")
+    assert status == 2 and "Is a directory" in err and err.count("\n") == 1
+
+
+def test_lesion__takes_the_seed_of_the_controls_and_the_device(call, tmp_path):
+    made = phantom_model()
+    made.module.save_pretrained(tmp_path / "m")
+    made.tokenizer.save_pretrained(tmp_path / "m")
+    texts = tmp_path / "texts.yaml"
+    texts.write_text("name: t\nprompts: [{text: a1 a2 a3, condition: a}]\n")
+    masks = xr.DataArray(made.networks[:1], dims=("network", "layer", "neuron"), name="mask")
+    save_result(masks.assign_coords(network=["a"]), tmp_path / "masks.zarr")
+    common = (tmp_path / "m", texts, tmp_path / "masks.zarr", "--controls", 2, "--device", "cpu")
+    drawn = []
+    for seed in (1, 2):
+        out = tmp_path / f"{seed}.zarr"
+        status, printed, _ = call("lesion", *common, "--seed", seed, "-o", out)
+        assert status == 0 and printed.startswith("condition")
+        drawn.append(open_recording(out)["network"].values)
+    assert not np.array_equal(*drawn)
+    status, _, err = call("lesion", *common[:-1], "nowhere", "-o", tmp_path / "x.zarr")
+    assert status == 2 and "device 'nowhere' cannot be used" in err

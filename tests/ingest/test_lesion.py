@@ -99,3 +99,52 @@ def test_lesion__a_labelled_mask_goes_by_its_numbers(model, phantom):
 def test_lesion__what_does_not_fit_is_refused(model, mask, options, error, message):
     with pytest.raises(error, match=message), actome.lesion(model, mask, **options):
         pass
+
+
+@pytest.mark.parametrize("site", ["mlp_out", "residual"])
+def test_lesion__of_an_output_changes_what_follows_and_is_undone(model, phantom, site):
+    before = logits(phantom)
+    mask = np.zeros((3, phantom.module.config.hidden_size), dtype=bool)
+    mask[2] = True
+    with actome.lesion(model, mask, site=site):
+        inside = logits(phantom)
+    assert not torch.equal(inside, before) and torch.equal(logits(phantom), before)
+
+
+def test_lesion__the_reference_goes_by_its_numbers(model, phantom, tmp_path):
+    reference = actome.record(model, phantom.paradigm, tmp_path / "r.zarr", dtype="float32")
+    mask = phantom.networks[1]
+    with actome.lesion(model, mask, kind="mean", reference=reference):
+        expected = logits(phantom)
+    turned = reference.isel(layer=[2, 0, 1], neuron=slice(None, None, -1))
+    with actome.lesion(model, mask, kind="mean", reference=turned):
+        torch.testing.assert_close(logits(phantom), expected)
+
+
+def test_lesion__a_reference_that_does_not_fit_is_refused(model, phantom, tmp_path):
+    reference = actome.record(
+        model, phantom.paradigm, tmp_path / "r.zarr", sites=("residual", "mlp_out"), dtype="float32"
+    )
+    mask = np.ones((3, phantom.module.config.hidden_size), dtype=bool)
+    for wrong, error, message in (
+        (reference, InputError, "of the site 'residual', the lesion of 'mlp_out'"),
+        (
+            actome.open(tmp_path / "r.zarr", site="mlp_out").assign_coords(layer=[0, 1, 1]),
+            InputError,
+            "each layer from 0 to 2 once",
+        ),
+        ("r.zarr", InputTypeError, "reference must be a Dataset"),
+    ):
+        with (
+            pytest.raises(error, match=message),
+            actome.lesion(model, mask, site="mlp_out", kind="mean", reference=wrong),
+        ):
+            pass
+
+
+def test_lesion__a_negative_number_is_no_layer(model, phantom):
+    mask = xr.DataArray(
+        phantom.networks[0], dims=("layer", "neuron"), coords={"layer": [-1, 0, 1], "neuron": range(64)}
+    )
+    with pytest.raises(InputError, match="negative"), actome.lesion(model, mask):
+        pass

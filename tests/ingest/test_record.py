@@ -12,7 +12,7 @@ import zarr
 import actome
 from actome.ingest import record as record_module
 from actome.ingest.phantom import phantom_model
-from actome.store.errors import InputError, MissingFileError
+from actome.store.errors import InputError, InputTypeError, MissingFileError
 from actome.store.writer import RecordingWriter
 
 
@@ -177,7 +177,10 @@ def test_record__clipped_values_are_counted(phantom, tmp_path):
     with torch.no_grad():
         for layer in other.module.model.layers:
             layer.mlp.up_proj.weight *= 1e5
-    ds = actome.record((other.module, other.tokenizer), other.paradigm, tmp_path / "c.zarr", dtype="float16")
+    with pytest.warns(UserWarning, match="beyond what float16 holds"):
+        ds = actome.record(
+            (other.module, other.tokenizer), other.paradigm, tmp_path / "c.zarr", dtype="float16"
+        )
     n = sum(
         json.loads(f.read_text())["counts"]["clipped"] for f in (tmp_path / "c.zarr/actome/units").iterdir()
     )
@@ -192,14 +195,17 @@ def test_record__clipped_values_are_counted(phantom, tmp_path):
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"sites": ()}, "at least one"),
         ({"sites": ("hidden",)}, "site must be one of"),
+        ({"sites": "mlp"}, "sites must be a sequence"),
         ({"layers": [7]}, "layers must be some of 0 to 2"),
+        ({"layers": [1, 1]}, "layers must be some of 0 to 2, each once"),
         ({"neurons": [64]}, "neurons must be some of 0 to 63"),
+        ({"neurons": [3, 3]}, "neurons must be some of 0 to 63 at site 'mlp', each once"),
     ],
 )
 def test_record__a_wrong_option_is_refused_before_anything_is_written(
     model, phantom, tmp_path, options, message
 ):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises((InputError, InputTypeError), match=message):
         actome.record(model, phantom.paradigm, tmp_path / "x.zarr", **options)
     assert not (tmp_path / "x.zarr").exists()
 
@@ -247,3 +253,63 @@ def test_record__an_interrupted_allocation_is_begun_again(
         actome.open(path)
     actome.record(model, phantom.paradigm, path, dtype="float32")
     assert files(path) == files(tmp_path / "r.zarr")
+
+
+def test_record__values_that_are_not_finite_are_counted_and_told(tmp_path):
+    other = phantom_model()
+    with torch.no_grad():
+        other.module.model.layers[2].mlp.up_proj.weight[3] = torch.nan
+    with pytest.warns(UserWarning, match="not finite"):
+        ds = actome.record((other.module, other.tokenizer), other.paradigm, tmp_path / "n.zarr")
+    n = int(ds.activation.isnull().sum() - ds.activation.isel(neuron=0).isnull().sum() * 64)
+    assert RecordingWriter(record_module.Location.of(tmp_path / "n.zarr")).counts()["nonfinite"] == n > 0
+
+
+def test_record__a_folder_with_other_files_is_refused_and_kept(model, phantom, tmp_path):
+    kept = tmp_path / "thesis" / "chapter" / "one.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("years of work")
+    with pytest.raises(InputError, match=r"a folder with other files, such as chapter/one\.txt"):
+        actome.record(model, phantom.paradigm, tmp_path / "thesis")
+    assert kept.read_text() == "years of work" and len(list((tmp_path / "thesis").rglob("*"))) == 2
+
+
+def test_record__a_path_that_cannot_be_written_is_refused_before_the_model_is_loaded(phantom, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for out in ("file", "file/x.zarr"):
+        with pytest.raises(InputError, match="file is a file"):
+            actome.record("no-such-model", phantom.paradigm, tmp_path / out)
+
+
+def test_record__a_result_is_no_recording_to_go_on_with(model, phantom, recording, tmp_path):
+    out = actome.save_result(recording[["logprob"]].reset_coords(drop=True), tmp_path / "result.zarr")
+    with pytest.raises(InputError, match="something else than a recording"):
+        actome.record(model, phantom.paradigm, out)
+
+
+def test_record__the_training_mode_of_a_loaded_module_is_put_back(recording, phantom, tmp_path):
+    other = phantom_model()
+    other.module.train()
+    other.module.model.layers[1].eval()
+    modes = [m.training for m in other.module.modules()]
+    seen = []
+    handle = other.module.register_forward_pre_hook(lambda m, args: seen.append(m.training))
+    actome.record((other.module, other.tokenizer), other.paradigm, tmp_path / "t.zarr", dtype="float32")
+    handle.remove()
+    assert seen and not any(seen)
+    assert [m.training for m in other.module.modules()] == modes
+
+
+def test_record__another_configuration_with_the_same_weights_is_refused(model, phantom, recording, tmp_path):
+    other = phantom_model()
+    other.module.config.hidden_act = "gelu"
+    with pytest.raises(InputError, match=r"recorded differently \(config_digest"):
+        actome.record((other.module, other.tokenizer), phantom.paradigm, tmp_path / "r.zarr", dtype="float32")
+
+
+def test_record__a_bfloat16_module_is_recorded_as_float16(recording, tmp_path):
+    other = phantom_model()
+    other.module.to(torch.bfloat16)
+    ds = actome.record((other.module, other.tokenizer), other.paradigm, tmp_path / "b.zarr")
+    assert ds.activation.dtype == np.float16
+    np.testing.assert_allclose(ds.activation, recording.activation, rtol=0.02, atol=0.02)

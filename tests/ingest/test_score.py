@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 import actome
+from actome.ingest.phantom import phantom_model
 from actome.store.errors import InputError, InputTypeError
 
 
@@ -74,3 +75,72 @@ def test_score__bad_input_is_refused_before_anything_is_written(model, phantom, 
     with pytest.raises(InputError, match="neurons up to 63"):
         actome.score(model, phantom.paradigm, out, masks.assign_coords(layer=[1, 2, 3]))
     assert not out.exists()
+
+
+def test_score__masks_count_by_their_numbers_not_by_the_order_of_their_dimensions(
+    model, phantom, masks, tmp_path
+):
+    first = actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks, controls=0)
+    turned = masks.transpose("neuron", "network", "layer").isel(neuron=slice(None, None, -1))
+    again = actome.score(model, phantom.paradigm, tmp_path / "s.zarr", turned, controls=0)
+    xr.testing.assert_identical(first.compute(), again.compute())
+
+
+def test_score__the_same_pattern_in_other_layers_is_not_taken_for_the_first(model, phantom, masks, tmp_path):
+    part = masks.isel(layer=[0, 1])
+    actome.score(model, phantom.paradigm, tmp_path / "s.zarr", part, controls=0)
+    with pytest.raises(InputError, match="holds other scores"):
+        moved = part.assign_coords(layer=[1, 2])
+        actome.score(model, phantom.paradigm, tmp_path / "s.zarr", moved, controls=0)
+
+
+def test_score__other_prompts_of_the_reference_are_another_call(model, phantom, masks, tmp_path):
+    ds = actome.record(model, phantom.paradigm, tmp_path / "r.zarr")
+    actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks, controls=1, reference=ds)
+    with pytest.raises(InputError, match="holds other scores"):
+        half = ds.isel(prompt=slice(0, 12))
+        actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks, controls=1, reference=half)
+
+
+def test_score__one_selected_network_keeps_its_name(model, phantom, masks, tmp_path):
+    scores = actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks.sel(network="b"), controls=0)
+    assert scores["lesion"].values.tolist() == ["baseline", "b/target"]
+
+
+def test_score__names_used_twice_negative_seeds_and_taken_folders_are_refused(
+    model, phantom, masks, tmp_path
+):
+    (tmp_path / "notes.txt").write_text("kept")
+    for out, given, seed, message in (
+        ("s.zarr", masks.assign_coords(network=["a", "a"]), 0, "names of the networks must differ"),
+        ("s.zarr", masks, -1, "seed must be 0 or more"),
+        (".", masks, 0, "a folder with other files"),
+    ):
+        with pytest.raises(InputError, match=message):
+            actome.score(model, phantom.paradigm, tmp_path / out, given, controls=0, seed=seed)
+
+
+def test_score__the_training_mode_of_a_loaded_module_is_put_back(masks, tmp_path):
+    other = phantom_model()
+    other.module.train()
+    actome.score((other.module, other.tokenizer), other.paradigm, tmp_path / "s.zarr", masks, controls=0)
+    assert all(m.training for m in other.module.modules())
+
+
+def test_score__networks_of_another_site_are_refused(model, phantom, tmp_path):
+    """Numbers alone would fit: the residual stream is narrower than the hidden layer."""
+    ds = actome.record(model, phantom.paradigm, tmp_path / "r.zarr", sites=["residual"], dtype="float32")
+    train = ds.isel(prompt=np.flatnonzero(ds.run < 2))
+    glm = actome.threshold(actome.compute_contrast(actome.fit_glm(train), "a - b"))
+    ica = actome.networks(actome.group_ica(train, n_components=2, n_runs=1))
+    for masks in (glm, ica):
+        with pytest.raises(InputError, match="the mask is of the site 'residual', the lesion of 'mlp'"):
+            actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks, controls=0)
+        out = tmp_path / f"{masks.ndim}.zarr"
+        actome.score(model, phantom.paradigm, out, masks, site="residual", controls=0)
+
+
+def test_score__texts_without_a_second_token_are_refused(model, masks, tmp_path):
+    short = actome.Paradigm([{"text": "a1"}, {"text": "b1"}])
+    with pytest.raises(InputError, match="no prompt has a second token"):
+        actome.score(model, short, tmp_path / "s.zarr", masks, controls=0)

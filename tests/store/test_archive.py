@@ -355,3 +355,11 @@ def test_validate__names_each_breach(tiny_path, change, breach):
 def test_validate__says_that_there_is_nothing(tmp_path):
     with pytest.raises(MissingFileError, match="there is no recording or result at"):
         validate(tmp_path / "nowhere.zarr")
+
+
+def test_save_and_save_result__leave_a_folder_with_other_files_as_it_is(tiny, tmp_path):
+    (tmp_path / "notes.txt").write_text("kept")
+    for write in (save, save_result):
+        with pytest.raises(InputError, match="a folder with other files"):
+            write(tiny, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]

@@ -121,3 +121,26 @@ def zipped(folder: Path, file: Path) -> Path:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             archive.write(path, path.relative_to(folder))
     return file
+
+
+def test_check_new__takes_what_is_free_and_refuses_what_holds_something(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "zarr.json.0123.partial").write_bytes(b"to")
+    (tmp_path / "full" / "sub").mkdir(parents=True)
+    (tmp_path / "full" / "sub" / "a.txt").write_text("x")
+    for free in ("empty", "torn", "new/deep"):
+        Location.of(tmp_path / free).check_new()
+    for taken, message in (
+        ("full", "a folder with other files, such as sub/a.txt"),
+        ("full/sub/a.txt", "a.txt is a file"),
+        ("full/sub/a.txt/b.zarr", "a.txt is a file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Location.of(tmp_path / taken).check_new()
+
+
+def test_check_new__a_folder_that_must_not_be_written_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(InputError, match="is not writable"):
+        Location.of(tmp_path / "x.zarr").check_new()
