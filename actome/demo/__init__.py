@@ -20,7 +20,7 @@ from ..store.errors import InputError
 PARADIGM = Path(__file__).parent / "languages.yaml"
 HELD_OUT_RUN = 2
 BASELINE = "random"
-N_COMPONENTS = 8
+N_COMPONENTS = 12
 
 
 def run_demo(out: str | os.PathLike[str] = "data/demo", *, controls: int = 9) -> str:
@@ -46,7 +46,9 @@ def run_demo(out: str | os.PathLike[str] = "data/demo", *, controls: int = 9) ->
     recording = actome.record("demo", paradigm, archive / "languages.zarr")
     summary = actome.open(archive / "languages.zarr", level="prompt")
     keep = _Keeper(archive, recording.attrs["manifest_digest"])
-    selecting = {"prompt": np.flatnonzero(recording["run"] != HELD_OUT_RUN)}
+    first_runs = recording["run"] != HELD_OUT_RUN
+    selecting = {"prompt": np.flatnonzero(first_runs)}
+    passages = {"prompt": np.flatnonzero(first_runs & (recording["condition"] != BASELINE))}
     conditions = [c for c in dict.fromkeys(recording["condition"].to_numpy().tolist()) if c != BASELINE]
 
     _say("contrasting the conditions")
@@ -56,7 +58,7 @@ def run_demo(out: str | os.PathLike[str] = "data/demo", *, controls: int = 9) ->
 
     _say("decomposing into components")
     components = keep(
-        "components", lambda: actome.group_ica(recording.isel(selecting), n_components=N_COMPONENTS)
+        "components", lambda: actome.group_ica(recording.isel(passages), n_components=N_COMPONENTS)
     )
     ica_networks = actome.networks(components)
 
