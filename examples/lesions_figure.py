@@ -28,7 +28,7 @@ def main() -> None:
     order = list(NAMES)
     effect = effects["effect"].sel(network=order, condition=order).to_numpy()
     control = effects["control"].mean("draw").sel(network=order, condition=order).to_numpy()
-    figure = Figure(figsize=(9.6, 4.6), dpi=150, layout="constrained")
+    figure = Figure(figsize=(9.6, 5.4), dpi=150, layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for ax, values, title in (
         (axes[0], effect, "the network"),
