@@ -1,5 +1,6 @@
 """Reading and writing recordings and results as xarray Datasets."""
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -18,6 +19,8 @@ from .provenance import library_versions, now
 from .writer import RecordingWriter, SiteSpec, quiet_zarr
 
 Level = Literal["token", "prompt"]
+
+_MERGED_BYTES = 2**25
 
 
 def open(
@@ -68,7 +71,7 @@ def open(
         raise InputError(f"{location.name} has no recorded prompts yet")
     site = _choose_site(location, sites, site)
     if level == "prompt":
-        ds = _open_group(location, f"{site}/summary", _chunks(group, f"{site}/summary/mean"))
+        ds = _open_group(location, f"{site}/summary", _merged_chunks(group, f"{site}/summary/mean"))
         numbers = _open_group(location, site, {}, drop=("activation",))
         ds = ds.assign_coords(numbers.variables)
     else:
@@ -124,6 +127,15 @@ def _chunks(group: zarr.Group, name: str) -> dict[str, int]:
     array = _array(group, name)
     dims = (str(d) for d in getattr(array.metadata, "dimension_names", None) or ())
     return dict(zip(dims, array.shards or array.chunks, strict=True))
+
+
+def _merged_chunks(group: zarr.Group, name: str) -> dict[str, int]:
+    """Return several stored chunks to a Dask chunk, up to some 32 MB: the moments are small."""
+    array, merged = _array(group, name), _chunks(group, name)
+    for size, dim in zip(array.shape, list(merged), strict=True):
+        fitting = _MERGED_BYTES // (math.prod(merged.values()) * array.dtype.itemsize)
+        merged[dim] = min(size, merged[dim] * max(1, fitting))
+    return merged
 
 
 def _open_group(

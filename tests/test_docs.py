@@ -3,6 +3,8 @@
 import ast
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,18 @@ def test_documents__python_examples_parse():
     assert blocks
     for block in blocks:
         ast.parse(block)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", ["README.md", "docs/quickstart.md"])
+def test_documents__python_examples_run(document, tmp_path):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    run = [sys.executable, "-W", "error", "-c", code.replace("controls=9", "controls=1")]
+    out = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+    assert "el" in out.stdout and "ru" in out.stdout
 
 
 def test_documents__links_lead_to_files():

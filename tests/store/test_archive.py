@@ -93,7 +93,13 @@ def test_open__chunks_are_shards(tiny_path):
     ds = open_recording(tiny_path)
     assert ds["activation"].chunks == ((2,) * 6, (5,), (1, 1), (6,))
     assert ds["token_id"].chunks == ((2,) * 6, (5,))
-    assert open_recording(tiny_path, level="prompt")["mean"].chunks == ((2,) * 6, (1, 1), (6,))
+
+
+def test_open__moments_come_in_chunks_of_several_units(tiny_path, monkeypatch):
+    assert open_recording(tiny_path, level="prompt")["mean"].chunks == ((12,), (2,), (6,))
+    for n_bytes, chunks in ((4 * 6 * 8, (4, 4, 4)), (1, (2,) * 6)):
+        monkeypatch.setattr("actome.store.archive._MERGED_BYTES", n_bytes)
+        assert open_recording(tiny_path, level="prompt")["mean"].chunks == (chunks, (1, 1), (6,))
 
 
 def test_open__labels_are_coordinates(tiny_path):
