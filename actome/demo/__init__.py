@@ -67,7 +67,7 @@ def run_demo(out: str | os.PathLike[str] = "data/demo", *, controls: int = 9) ->
 
     _say(f"lesioning {len(conditions) + N_COMPONENTS} networks, each with {controls} matched controls")
     held_out = paradigm.select(run=HELD_OUT_RUN, condition=conditions)
-    effects = []
+    lesions: list[xr.Dataset] = []
     for name, masks in (("glm", glm_networks), ("ica", ica_networks)):
         scores = actome.score(
             "demo",
@@ -77,7 +77,7 @@ def run_demo(out: str | os.PathLike[str] = "data/demo", *, controls: int = 9) ->
             reference=summary.isel(selecting),
             controls=controls,
         )
-        effects.append(actome.lesion_effects(scores))
+        lesions += [scores, actome.lesion_effects(scores)]
 
     _say("writing the report")
     return actome.report(
@@ -91,7 +91,7 @@ def run_demo(out: str | os.PathLike[str] = "data/demo", *, controls: int = 9) ->
         actome.overlap(ica_networks),
         actome.overlap(glm_networks, ica_networks),
         identification,
-        *effects,
+        *lesions,
         out=archive / "report.html",
     )
 
