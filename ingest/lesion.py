@@ -12,7 +12,7 @@ from torch import nn
 
 from ..store.blocks import prompt_level
 from ..store.errors import InputError, InputTypeError
-from .models import LoadedModel, ModelLike, load_model
+from .models import ModelLike, load_model
 from .sites import Tap, find_taps
 
 Kind = Literal["zero", "mean", "scale", "add"]
@@ -58,52 +58,35 @@ def lesion(
     InputError, InputTypeError
         The mask does not fit the site, or the kind lacks what it needs.
     """
+    check_kind(kind, amount, reference)
     loaded = load_model(model)
-    prepared = prepare_lesion(loaded, mask, site=site, kind=kind, amount=amount, reference=reference)
-    with prepared.applied():
+    taps = find_taps(loaded.module, site)
+    shape = (len(taps), taps[0].width)
+    full = full_mask(mask, *shape, site)
+    means = mean_activation(reference, shape, site) if kind == "mean" and reference is not None else None
+    with lesioned(taps, full, kind, amount, means):
         yield loaded.module
 
 
-class PreparedLesion:
-    """A lesion checked against a model, ready to be applied any number of times."""
-
-    def __init__(self, changes: list[tuple[Tap, Any]]) -> None:
-        self._changes = changes
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Apply it as long as the ``with`` block lasts."""
-        handles = [tap.hook(change) for tap, change in self._changes]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-
-def prepare_lesion(
-    loaded: LoadedModel,
-    mask: Mask,
-    *,
-    site: str,
+@contextmanager
+def lesioned(
+    taps: list[Tap],
+    mask: npt.NDArray[np.bool_],
     kind: str,
     amount: float | None,
-    reference: xr.Dataset | None,
-) -> PreparedLesion:
-    """Check a lesion against a model; arguments as for `lesion`."""
-    check_kind(kind, amount, reference)
-    taps = find_taps(loaded.module, site)
-    full = full_mask(mask, len(taps), taps[0].width, site)
-    means = None
-    if kind == "mean" and reference is not None:
-        means = mean_activation(reference, (len(taps), taps[0].width), site)
-    changes = []
-    for layer, tap in enumerate(taps):
-        neurons = np.flatnonzero(full[layer])
-        if len(neurons):
+    means: npt.NDArray[np.float64] | None,
+) -> Iterator[None]:
+    """Apply a lesion that was checked; `mask` and `means` are (layer, neuron) of the whole site."""
+    handles = []
+    try:
+        for layer in np.flatnonzero(mask.any(axis=1)):
+            neurons = np.flatnonzero(mask[layer])
             value = None if means is None else torch.from_numpy(means[layer, neurons])
-            changes.append((tap, _change(torch.from_numpy(neurons), kind, amount, value)))
-    return PreparedLesion(changes)
+            handles.append(taps[layer].hook(_change(torch.from_numpy(neurons), kind, amount, value)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def check_kind(kind: str, amount: float | None, reference: xr.Dataset | None) -> None:

@@ -21,7 +21,7 @@ from ..store.provenance import library_versions, now
 from ..store.writer import RecordingWriter, SiteSpec
 from .models import LoadedModel, ModelLike, load_model
 from .sites import Tap, find_taps
-from .tokens import Tokens, batches, model_input, next_token_logprob, tokenize
+from .tokens import Tokens, batches, score_tokens, tokenize
 
 _TOKEN_VARIABLES = ("token_id", "char_start", "char_end", "generated", "logprob")
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -234,16 +234,13 @@ def _forward(
     plan: _Plan, rows: npt.NDArray[np.int64], hooks: dict[str, list[Any]]
 ) -> npt.NDArray[np.float32]:
     """Run some prompts with one hook a tapped layer; return their logprob (prompt, token of the batch)."""
-    inputs = model_input(plan.tokens.token_id[rows], plan.model.device)
     handles = [
         tap.hook(hook)
         for site, taps in plan.taps.items()
         for (_, tap), hook in zip(taps, hooks[site], strict=True)
     ]
     try:
-        with torch.inference_mode():
-            logits = plan.model.module(**inputs, use_cache=False).logits
-            return next_token_logprob(logits, inputs).cpu().numpy()
+        return score_tokens(plan.model, plan.tokens.token_id[rows])
     finally:
         for handle in handles:
             handle.remove()

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import xarray as xr
 from tqdm import tqdm
 
@@ -17,10 +16,10 @@ from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import digest_bytes, digest_json, library_versions, now
 from .controls import matched_controls, mismatch
-from .lesion import Kind, check_kind, full_mask, mean_activation, prepare_lesion
+from .lesion import Kind, check_kind, full_mask, lesioned, mean_activation
 from .models import LoadedModel, ModelLike, load_model
 from .sites import find_taps
-from .tokens import Tokens, batches, model_input, next_token_logprob, tokenize
+from .tokens import Tokens, batches, score_tokens, tokenize
 
 Bool = npt.NDArray[np.bool_]
 
@@ -114,11 +113,11 @@ def score(
         return _reopen(location, inputs)
     rows = _rows(targets, shape, reference, site, controls, seed)
     tokens = _scorable(tokenize(loaded, paradigm.table))
+    means = mean_activation(reference, shape, site) if kind == "mean" and reference is not None else None
     logprob = np.full((len(rows), *tokens.token_id.shape), np.nan, dtype=np.float32)
     hidden = None if progress is None else not progress
     for i, row in enumerate(tqdm(rows, desc="score", unit="lesion", disable=hidden)):
-        change = prepare_lesion(loaded, row.mask, site=site, kind=kind, amount=amount, reference=reference)
-        with loaded.evaluating(), change.applied():
+        with loaded.evaluating(), lesioned(taps, row.mask, kind, amount, means):
             _score_prompts(loaded, tokens, logprob[i])
     ds = _dataset(rows, paradigm, logprob, inputs)
     save_result(ds, str(location), derived_from=masks.attrs.get("source") or masks.attrs.get("derived_from"))
@@ -200,10 +199,7 @@ def _rows(
 def _score_prompts(loaded: LoadedModel, tokens: Tokens, out: npt.NDArray[np.float32]) -> None:
     """Fill in the log probability of every token: (prompt, token)."""
     for rows in batches(tokens.n_tokens, None):
-        inputs = model_input(tokens.token_id[rows], loaded.device)
-        with torch.inference_mode():
-            logits = loaded.module(**inputs, use_cache=False).logits
-            logprob = next_token_logprob(logits, inputs).cpu().numpy()
+        logprob = score_tokens(loaded, tokens.token_id[rows])
         out[rows, : logprob.shape[1]] = logprob
 
 

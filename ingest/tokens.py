@@ -106,3 +106,12 @@ def next_token_logprob(logits: torch.Tensor, inputs: dict[str, torch.Tensor]) ->
         scores = torch.log_softmax(logits[i, : n - 1].float(), dim=-1)
         out[i, 1:n] = scores.gather(1, inputs["input_ids"][i, 1:n, None])[:, 0]
     return out
+
+
+def score_tokens(model: LoadedModel, token_id: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    """Run some prompts and return the log probability of their tokens: (prompt, token of the longest)."""
+    inputs = model_input(token_id, model.device)
+    with torch.inference_mode():
+        logits = model.module(**inputs, use_cache=False).logits
+        out: npt.NDArray[np.float32] = next_token_logprob(logits, inputs).cpu().numpy()
+    return out

@@ -9,26 +9,6 @@ Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 
-def prompt_moments(
-    activation: npt.NDArray[Any], n_tokens: npt.NDArray[np.integer[Any]]
-) -> dict[str, npt.NDArray[Any]]:
-    """Moments of every neuron over the tokens of each prompt, in float64.
-
-    Parameters
-    ----------
-    activation
-        (prompt, token, layer, neuron).
-    n_tokens
-        (prompt,): the valid tokens are the first ones.
-
-    Returns
-    -------
-    As `masked_moments`.
-    """
-    valid = np.arange(activation.shape[1]) < np.asarray(n_tokens)[:, None]
-    return masked_moments(activation, valid)
-
-
 def masked_moments(activation: npt.NDArray[Any], valid: Bool) -> dict[str, npt.NDArray[Any]]:
     """Moments of every neuron over any subset of the tokens of each prompt, in float64.
 

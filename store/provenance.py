@@ -3,10 +3,8 @@
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 _LIBRARIES = ("numpy", "xarray", "zarr", "dask", "scikit-learn", "torch", "transformers", "tokenizers")
@@ -32,17 +30,6 @@ def canonical_json(value: Any) -> bytes:
 def digest_json(value: Any) -> str:
     """Return the digest of a JSON value, independent of the order of its keys."""
     return digest_bytes(canonical_json(value))
-
-
-def digest_files(paths: Iterable[Path]) -> str:
-    """Return one digest of several files, by name and content, independent of their order."""
-    return digest_json(sorted((p.name, _digest_file(p)) for p in paths))
-
-
-def _digest_file(path: Path) -> str:
-    """Read in pieces: weights may be larger than the memory."""
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def library_versions() -> dict[str, str]:

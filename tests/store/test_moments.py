@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from actome.store.moments import masked_moments, prompt_moments, valid_tokens
+from actome.store.moments import masked_moments, valid_tokens
 
 from ..strategies import recordings
 
 
 @given(recordings())
-def test_prompt_moments__agree_with_numpy(ds):
+def test_masked_moments__agree_with_numpy(ds):
     cube = ds["activation"].to_numpy()
     lengths = valid_tokens(cube)
-    moments = prompt_moments(cube, lengths)
+    moments = masked_moments(cube, np.arange(cube.shape[1]) < lengths[:, None])
     assert moments["count"].tolist() == lengths.tolist()
     for p, n in enumerate(lengths):
         rows = cube[p, :n].astype(np.float64)
@@ -23,16 +23,16 @@ def test_prompt_moments__agree_with_numpy(ds):
         np.testing.assert_allclose(moments["mean_abs"][p], np.abs(rows).mean(axis=0), rtol=1e-12)
 
 
-def test_prompt_moments__float16_does_not_overflow():
+def test_masked_moments__float16_does_not_overflow():
     cube = np.full((1, 4, 1, 1), 60000, dtype=np.float16)
-    moments = prompt_moments(cube, np.array([4]))
+    moments = masked_moments(cube, np.ones((1, 4), dtype=bool))
     assert moments["mean"].item() == moments["mean_abs"].item() == float(np.float16(60000))
     assert moments["m2"].item() == 0.0
 
 
-def test_prompt_moments__m2_survives_a_large_mean():
+def test_masked_moments__m2_survives_a_large_mean():
     cube = 1e8 + np.array([-1.0, 0.0, 1.0]).reshape(1, 3, 1, 1)
-    assert prompt_moments(cube, np.array([3]))["m2"].item() == pytest.approx(2.0)
+    assert masked_moments(cube, np.ones((1, 3), dtype=bool))["m2"].item() == pytest.approx(2.0)
 
 
 def test_masked_moments__take_any_tokens(rng):

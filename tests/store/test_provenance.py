@@ -18,26 +18,6 @@ def test_canonical_json__has_one_form():
     assert provenance.canonical_json({"b": 1, "a": "é"}) == '{"a":"é","b":1}'.encode()
 
 
-def test_digest_files__depends_on_names_and_content_not_on_order(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.write_bytes(b"1")
-    two.write_bytes(b"2")
-    before = provenance.digest_files([one, two])
-    assert provenance.digest_files([two, one]) == before
-    two.write_bytes(b"3")
-    assert provenance.digest_files([one, two]) != before
-    two.rename(tmp_path / "other").write_bytes(b"2")
-    assert provenance.digest_files([one, tmp_path / "other"]) != before
-
-
-def test_digest_files__tells_two_files_of_one_name_apart(tmp_path):
-    paths = [tmp_path / folder / "weights" for folder in "ab"]
-    for path in paths:
-        path.parent.mkdir()
-        path.write_bytes(path.parent.name.encode())
-    assert provenance.digest_files(paths) != provenance.digest_files(paths[1:])
-
-
 def test_library_versions__leaves_out_what_is_not_installed(monkeypatch):
     monkeypatch.setattr(provenance, "_LIBRARIES", ("numpy", "no-such-library"))
     assert set(provenance.library_versions()) == {"python", "actome", "numpy"}
