@@ -1,6 +1,7 @@
 """Scoring: the log probability of every token under each lesion and under its matched controls."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,7 @@ def score(
     """Score a paradigm without a lesion, under each network's lesion, and under its matched controls.
 
     Prompts that selected a network never score it: those in ``masks.attrs["selected_on"]`` are left
-    out.
+    out; masks that lack it give a warning.
 
     Parameters
     ----------
@@ -148,6 +149,12 @@ def _scorable(tokens: Tokens) -> Tokens:
 
 
 def _held_out(paradigm: Paradigm, masks: xr.DataArray) -> Paradigm:
+    if "selected_on" not in masks.attrs:
+        warnings.warn(
+            "the masks do not say which prompts selected them (attrs['selected_on']), so none is left out; "
+            "effects on prompts that selected a network are too large. Give the list, [] if there was none",
+            stacklevel=3,
+        )
     selected = set(masks.attrs.get("selected_on", ()))
     left = [p for p in paradigm.table["prompt"] if p not in selected]
     if not left:

@@ -170,7 +170,8 @@ def test_lesion__takes_the_seed_of_the_controls_and_the_device(call, tmp_path):
     texts = tmp_path / "texts.yaml"
     texts.write_text("name: t\nprompts: [{text: a1 a2 a3, condition: a}]\n")
     masks = xr.DataArray(made.networks[:1], dims=("network", "layer", "neuron"), name="mask")
-    save_result(masks.assign_coords(network=["a"]), tmp_path / "masks.zarr")
+    masks = masks.assign_coords(network=["a"]).assign_attrs(selected_on=[])
+    save_result(masks, tmp_path / "masks.zarr")
     common = (tmp_path / "m", texts, tmp_path / "masks.zarr", "--controls", 2, "--device", "cpu")
     drawn = []
     for seed in (1, 2):
