@@ -5,6 +5,7 @@ traceback.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -76,30 +77,120 @@ def demo(
 @app.command()
 def record(
     model: Annotated[str, typer.Argument(help="'demo', a Hugging Face id, or a local folder.")],
-    paradigm: Annotated[Path, typer.Argument(help="The paradigm's YAML.")],
+    paradigm: Annotated[str, typer.Argument(help="The paradigm's YAML, or the name of a shipped one.")],
     out: Out,
-    site: Annotated[list[str] | None, typer.Option(help="A site to record; may be given again.")] = None,
-    layer: Annotated[list[int] | None, typer.Option(help="A layer to record; may be given again.")] = None,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(help="mlp, mlp_out, attention_out or residual, or SITE=MODULES; may be given again."),
+    ] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="A layer, or a range 4:8; may be given again.")
+    ] = None,
+    neuron: Annotated[
+        list[str] | None, typer.Option(help="A neuron, or a range; may be given again.")
+    ] = None,
+    tokens: Annotated[
+        str, typer.Option(help="prompt, generated, last, or a slice: 1:, ::4, 2:10.")
+    ] = "prompt",
+    max_new_tokens: Annotated[int, typer.Option(help="Of generated tokens, the most a prompt.")] = 20,
+    temperature: Annotated[float, typer.Option(help="Of generated tokens; 0 takes the likeliest.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Probability that the drawn tokens have together.")] = 1.0,
+    chat: Annotated[bool, typer.Option("--chat", help="Use the tokenizer's chat template.")] = False,
+    special_tokens: Annotated[str, typer.Option(help="tokenizer, bos or none.")] = "tokenizer",
+    truncate: Annotated[int | None, typer.Option(help="Keep this many tokens of a prompt.")] = None,
+    logprob: Annotated[bool, typer.Option(help="Keep the log probability of each token.")] = True,
+    keep: Annotated[str, typer.Option(help="full, or summary: the moments of each prompt alone.")] = "full",
     batch_size: Annotated[int | None, typer.Option(help="Prompts in a forward pass.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float16 or float32.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cuda:0.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where the model runs: cuda:0, cpu, or auto for all.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the code that the model brings with it.")
+    ] = False,
+    part: Annotated[str | None, typer.Option(help="K/N: one of N processes; torchrun sets it.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides the tokens that are drawn.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted recording.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it will take, and stop.")] = False,
 ) -> None:
-    """Show a paradigm to a model and keep its activations."""
-    from .ingest.record import record as run
+    """Show a paradigm to a model and keep its activations; the same command goes on after a stop."""
+    from .ingest.forward import Sampling
+    from .ingest.plan import Settings, numbers, site_names
+    from .ingest.record import prepare
+    from .ingest.tokens import Prompting, Selection
 
-    ds = run(
-        model,
-        paradigm,
-        out,
-        sites=tuple(site or ("mlp",)),
-        layers=layer,
+    share = _share(part)
+    settings = Settings(
+        sites=site_names(_site_modules(site or ["mlp"])),
+        layers=numbers(_ranges(layer, "--layer"), "layers"),
+        neurons=numbers(_ranges(neuron, "--neuron"), "neurons"),
+        selection=Selection.of(tokens),
+        sampling=Sampling(max_new_tokens, temperature, top_p, seed),
+        prompting=Prompting(chat, special_tokens, truncate),  # type: ignore[arg-type]
+        keep=keep,  # type: ignore[arg-type]
+        logprob=logprob,
         batch_size=batch_size,
         dtype=dtype,
-        device=device,
-        resume=resume,
     )
+    prepared = prepare(
+        model, paradigm, out, settings, device=device or _local_device(share),
+        trust_remote_code=trust_remote_code, part=share, resume=resume,
+    )  # fmt: skip
+    if not prepared.is_complete:
+        print(prepared.forecast())
+    if dry_run:
+        return
+    try:
+        ds = prepared.run(progress=sys.stderr.isatty())
+    except KeyboardInterrupt:
+        print("actome: stopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
     print(f"{out}: {ds.sizes['prompt']} prompts, {ds.sizes['layer']} layers of {ds.sizes['neuron']} neurons")
+
+
+def _site_modules(sites: list[str]) -> dict[str, str | None]:
+    """Split SITE=MODULES."""
+    return {name: modules or None for name, _, modules in (site.partition("=") for site in sites)}
+
+
+def _ranges(texts: list[str] | None, option: str) -> list[int] | None:
+    """Spell out numbers and ranges.
+
+    >>> _ranges(["3", "8:11"], "--layer")
+    [3, 8, 9, 10]
+    """
+    if texts is None:
+        return None
+    out: list[int] = []
+    for text in texts:
+        first, is_range, end = text.partition(":")
+        if not first.isdecimal() or (is_range and not end.isdecimal()):
+            raise InputError(f"{option} must be a number or a range such as 4:8, got {text!r}")
+        out += range(int(first), int(end)) if is_range else [int(first)]
+    return out
+
+
+def _share(part: str | None) -> tuple[int, int] | None:
+    """Which share this process takes: as it is told, or as torchrun counts its processes."""
+    if part is not None:
+        k, _, n = part.partition("/")
+        if not (k.isdecimal() and n.isdecimal()):
+            raise InputError(f"--part must be K/N, such as 0/4, got {part!r}")
+        return int(k), int(n)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return None
+
+
+def _local_device(share: tuple[int, int] | None) -> str | None:
+    """Give each process of a machine its own GPU, where torchrun counts them."""
+    from torch.cuda import is_available
+
+    return (
+        f"cuda:{os.environ['LOCAL_RANK']}"
+        if share and "LOCAL_RANK" in os.environ and is_available()
+        else None
+    )
 
 
 @app.command("ls")
@@ -180,6 +271,62 @@ def _report_breaches(breaches: list[str], sound: str) -> None:
     print("\n".join(breaches) or sound)
     if breaches:
         raise typer.Exit(1)
+
+
+@app.command("import")
+def import_(
+    sources: Annotated[
+        list[str], typer.Argument(help="A .npy file, a folder of vLLM, or caches of SAELens, one a hook.")
+    ],
+    out: Out,
+    kind: Annotated[str, typer.Option("--format", help="numpy, saelens or vllm.")],
+    labels: Annotated[str | None, typer.Option(help="Table of labels: csv, jsonl or parquet.")] = None,
+    site: Annotated[str | None, typer.Option(help="Site of the activations.")] = None,
+    layer: Annotated[
+        list[int] | None, typer.Option(help="numpy, saelens: number of a layer; may be given again.")
+    ] = None,
+    layer_id: Annotated[
+        list[int] | None, typer.Option(help="vllm: a layer id of its run; may be given again.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float16 or float32.")] = None,
+) -> None:
+    """Make a recording of activations made elsewhere; goes on with an interrupted one."""
+    from .store.archive import open as open_recording
+    from .store.imports import import_numpy, import_saelens, import_vllm
+    from .store.location import Location
+    from .store.schema import SITES
+
+    given = {"--labels": labels, "--site": site, "--layer": layer, "--layer-id": layer_id}
+    _check_import(kind, sources, [option for option, value in given.items() if value])
+    if kind == "numpy":
+        import_numpy(sources[0], labels or "", out, site=site or "", layers=layer or None, dtype=dtype)
+    elif kind == "saelens":
+        import_saelens(sources, out, labels=labels, site=site, layers=layer or None, dtype=dtype)
+    else:
+        import_vllm(
+            sources[0], out, layer_ids=layer_id or (), labels=labels, site=site or "residual", dtype=dtype
+        )
+    group = Location.of(out).group()
+    for name in (name for name in SITES if name in group):
+        sizes = open_recording(out, site=name).sizes
+        print(
+            f"{out}: {sizes['prompt']} prompts, {name}: {sizes['layer']} layers of {sizes['neuron']} neurons"
+        )
+
+
+def _check_import(kind: str, sources: list[str], given: list[str]) -> None:
+    """Refuse options that a format lacks or has no use for."""
+    needed = {"numpy": ["--labels", "--site"], "saelens": [], "vllm": ["--layer-id"]}
+    if kind not in needed:
+        raise InputError(f"--format must be one of {list(needed)}, got {kind!r}")
+    lacking = [option for option in needed[kind] if option not in given]
+    useless = [option for option in given if option == ("--layer" if kind == "vllm" else "--layer-id")]
+    if lacking or useless:
+        raise InputError(
+            f"--format {kind} {'needs' if lacking else 'has no use for'} {(lacking or useless)[0]}"
+        )
+    if kind != "saelens" and len(sources) > 1:
+        raise InputError(f"--format {kind} takes one source, got {len(sources)}")
 
 
 @app.command()

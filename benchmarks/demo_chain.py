@@ -17,8 +17,10 @@ import torch
 
 import actome
 from actome.demo import PARADIGM
+from actome.ingest.batches import batches
+from actome.ingest.forward import model_input
 from actome.ingest.models import load_model
-from actome.ingest.tokens import batches, model_input, tokenize
+from actome.ingest.tokens import tokenize
 
 
 def seconds(function: Callable[[], Any], repeats: int = 3) -> float:
@@ -38,7 +40,7 @@ def main() -> None:
     tokens = tokenize(model, paradigm.table)
 
     def forward() -> None:
-        for rows in batches(tokens.n_tokens, None):
+        for rows in batches(tokens.n_tokens, 4096):
             with torch.inference_mode():
                 model.module(**model_input(tokens.token_id[rows], model.device), use_cache=False)
 

@@ -1,31 +1,35 @@
 """Recording: a model is shown a paradigm, and its activations become a recording, unit by unit."""
 
 import os
+import sys
+import time
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 import xarray as xr
 from tqdm import tqdm
 
 from ..store.archive import open as open_recording
-from ..store.errors import InputError, InputTypeError
+from ..store.errors import InputError
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import library_versions, now
-from ..store.writer import RecordingWriter, SiteSpec
-from .models import LoadedModel, ModelLike, load_model
-from .sites import Tap, find_taps
-from .tokens import Tokens, batches, score_tokens, tokenize
+from ..store.writer import RecordingWriter
+from .forecast import Forecast, Probe, size
+from .forward import Sampling
+from .models import ModelLike, load_model
+from .plan import Keep, Plan, Settings, Sites, numbers, site_names
+from .tokens import Prompting, Selection, SpecialTokens
+from .units import Float16OverflowError, Unit, finish, make_buffers, run_unit
+from .writing import Background, Buffers, Threads, Transfer
 
-_TOKEN_VARIABLES = ("token_id", "char_start", "char_end", "generated", "logprob")
-_FLOAT16_MAX = float(np.finfo(np.float16).max)
-_DTYPES = {"float16": torch.float16, "float32": torch.float32}
+Part = tuple[int, int]
+
+_POLL_SECONDS = 0.5
+_PATIENCE_SECONDS = 900.0  # for the process that begins the recording: it may have to load a large model
 
 
 def record(
@@ -33,17 +37,28 @@ def record(
     paradigm: Paradigm | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    sites: Sequence[str] = ("mlp",),
+    sites: Sites = ("mlp",),
     layers: Sequence[int] | None = None,
     neurons: Sequence[int] | None = None,
+    tokens: str = "prompt",
+    max_new_tokens: int = 20,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    chat: bool = False,
+    special_tokens: SpecialTokens = "tokenizer",
+    truncate: int | None = None,
+    logprob: bool = True,
+    keep: Keep = "full",
     batch_size: int | None = None,
     dtype: str | None = None,
     device: str | None = None,
+    trust_remote_code: bool = False,
+    part: Part | None = None,
     seed: int = 0,
     resume: bool = True,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Show a paradigm to a model and keep the activations of every prompt token.
+    """Show a paradigm to a model and keep its activations.
 
     An interrupted run goes on where it stopped when the same command is given again; a finished
     one is opened at once.
@@ -51,28 +66,52 @@ def record(
     Parameters
     ----------
     model
-        ``"demo"``, a Hugging Face id, a local folder, a loaded module, or (module, tokenizer).
+        ``"demo"``, a Hugging Face id, a local folder, a loaded module, (module, tokenizer), or what
+        `load_model` gives.
     paradigm
-        What to show, or the path of its YAML.
+        What to show, the path of its YAML, or the name of one that ships with Actome.
     out
         Where the recording goes: ``NAME.zarr``.
     sites
-        Places in the network, keys of ``store.schema.SITES``.
+        Places in the network, keys of ``store.schema.SITES``; or a mapping from them to modules
+        named by hand, such as ``{"mlp": "model.layers.{}.mlp.down_proj"}``.
     layers, neurons
         Which ones; all by default.
+    tokens
+        "prompt"; "last"; a slice of each prompt's tokens as Python writes it ("1:" without the first,
+        "::4", "2:10"); or "generated": the tokens with which the model goes on, as it reads them.
+    max_new_tokens, temperature, top_p
+        Of generated tokens: the most a prompt, what divides the logits (0 takes the likeliest token),
+        and the probability that the drawn tokens have together.
+    chat
+        Show each text in the tokenizer's chat template.
+    special_tokens
+        "tokenizer": as it adds them by itself; "bos": also the begin-of-sequence token; "none".
+    truncate
+        Keep this many tokens of a prompt; by default a prompt beyond the model's context is refused.
+    logprob
+        Keep the log probability of each token. Without it the language-model head is not run.
+    keep
+        "full": every activation. "summary": the moments of each prompt alone.
     batch_size
-        Prompts in a forward pass; by default as many as make some 4,000 tokens.
+        Prompts in a forward pass; by default as many as the memory and the device suggest. A batch
+        that does not fit after all is halved.
     dtype
-        Type in the store: "float16" or "float32"; by default float16, unless the first batch holds
-        values near its limit.
+        Type in the store: "float16" or "float32"; by default float16, unless a value comes near its
+        limit.
     device
-        Where the model runs; by default the GPU where there is one.
+        Where the model runs; by default the GPU where there is one; "auto" spreads it over all.
+    trust_remote_code
+        Run the code that a model brings with it.
+    part
+        (k, n): this process is the k-th of n, from 0, that record one archive together. Each takes
+        every n-th unit, the last to end finalises; the one with k = 0 begins.
     seed
-        Kept in the provenance; recording a prompt's own tokens draws nothing.
+        Decides the tokens that are drawn.
     resume
         False refuses a path that holds a recording already.
     progress
-        Show a progress bar; by default only on a terminal.
+        Show the forecast and a progress bar; by default only on a terminal.
 
     Returns
     -------
@@ -82,124 +121,221 @@ def record(
     Warns
     -----
     UserWarning
-        Values were clipped to what the store's type holds, or the model gave values that are not
-        finite. The numbers of both stay with the recording.
+        Values were clipped to what float16 holds, as dtype="float16" asks for; or the model gave
+        values that are not finite. The numbers of both stay with the recording. Or a recording that
+        chose float16 by itself met a larger value, and was begun again in float32.
 
     Raises
     ------
-    InputError
-        An argument that does not fit the model, a path that cannot be written, or a recording at
-        `out` that was made with another model, tokenizer, paradigm or setting; the message names
-        what differs.
+    InputError, InputTypeError
+        An argument that does not fit the model, a path that cannot be written, a disk that cannot
+        hold the recording, one that another process is making, or one at `out` that was made with
+        another model, tokenizer, paradigm or setting; the message names what differs.
     MissingFileError
         There is no such model or paradigm.
     """
-    if dtype is not None and dtype not in _DTYPES:
-        raise InputError(f"dtype must be one of {list(_DTYPES)} or None, got {dtype!r}")
-    if batch_size is not None and batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}")
-    if isinstance(sites, str):
-        raise InputTypeError(f"sites must be a sequence of names, such as ({sites!r},), got a text")
-    if not sites:
-        raise InputError("sites must name at least one place in the network, got none")
+    settings = Settings(
+        sites=site_names(sites),
+        layers=numbers(layers, "layers"),
+        neurons=numbers(neurons, "neurons"),
+        selection=Selection.of(tokens),
+        sampling=Sampling(max_new_tokens, temperature, top_p, seed),
+        prompting=Prompting(chat, special_tokens, truncate),
+        keep=keep,
+        logprob=logprob,
+        batch_size=batch_size,
+        dtype=dtype,
+    )
+    prepared = prepare(
+        model, paradigm, out, settings,
+        device=device, trust_remote_code=trust_remote_code, part=part, resume=resume,
+    )  # fmt: skip
+    shown = sys.stderr.isatty() if progress is None else progress
+    if shown and not prepared.is_complete:
+        tqdm.write(str(prepared.forecast()), file=sys.stderr)
+    return prepared.run(progress=shown)
+
+
+def prepare(
+    model: ModelLike,
+    paradigm: Paradigm | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    settings: Settings,
+    *,
+    device: str | None = None,
+    trust_remote_code: bool = False,
+    part: Part | None = None,
+    resume: bool = True,
+) -> "Prepared":
+    """Check everything and load the model; nothing is written. The arguments are those of `record`."""
+    if part is not None and not 0 <= part[0] < part[1]:
+        raise InputError(f"part must be (k, n) with k from 0 to n - 1, got {part}")
     paradigm = as_paradigm(paradigm)
     location = Location.of(out)
     if RecordingWriter.is_allocated(location) and not resume:
         raise InputError(f"{location} holds a recording already; choose another path, or resume=True")
     if not location.exists():
         location.check_new()
-    loaded = load_model(model, device=device)
-    tokens = tokenize(loaded, paradigm.table)
-    plan = _Plan(
-        loaded,
-        paradigm,
-        tokens,
-        {site: _choose_taps(loaded, site, layers) for site in sites},
-        neurons if neurons is None else tuple(int(n) for n in neurons),
-        batch_size,
-    )
-    inputs = plan.inputs(seed=seed, dtype=dtype)
-    there = RecordingWriter.is_allocated(location)
+    loaded = load_model(model, device=device, trust_remote_code=trust_remote_code)
     with loaded.evaluating():
-        writer = RecordingWriter(location) if there else _create(location, plan, inputs, dtype)
-        _check_same(writer, inputs)
-        _record_units(plan, writer, progress)
-    writer.finalise()
-    _warn_of_losses(writer)
-    return open_recording(str(location), site=sites[0])
+        return Prepared(Plan(loaded, paradigm, settings), location, part)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is recorded from what."""
+class Prepared:
+    """A recording that can begin, or go on.
 
-    model: LoadedModel
-    paradigm: Paradigm
-    tokens: Tokens
-    taps: dict[str, list[tuple[int, Tap]]]  # site -> (layer, tap)
-    neurons: tuple[int, ...] | None
-    batch_size: int | None
+    Attributes
+    ----------
+    plan, location
+        What is recorded, and where.
+    part
+        Which share of it this process takes; None for all.
+    """
 
-    def inputs(self, *, seed: int, dtype: str | None) -> dict[str, Any]:
-        """Everything that decides the numbers; compared when a recording is resumed."""
-        return {
-            **self.model.identity(),
-            "paradigm": self.paradigm.name,
-            "paradigm_digest": self.paradigm.digest,
-            "special_tokens": "as the tokenizer adds them",
-            "padding_side": "right",
-            "device": self.model.device.type,
-            "sites": {site: [layer for layer, _ in taps] for site, taps in self.taps.items()},
-            "neurons": None if self.neurons is None else list(self.neurons),
-            "batch_size": self.batch_size,
-            "dtype": dtype or "automatic",
-            "seed": seed,
-        }
+    def __init__(self, plan: Plan, location: Location, part: Part | None = None) -> None:
+        self.plan, self.location, self.part = plan, location, part
+        writer = self._writer()
+        if writer is not None:
+            _check_same(writer, plan.inputs)
 
-    def neuron_numbers(self, site: str) -> tuple[int, ...]:
-        """Neurons kept of a site."""
-        return tuple(range(self.taps[site][0][1].width)) if self.neurons is None else self.neurons
+    def _writer(self) -> RecordingWriter | None:
+        return RecordingWriter(self.location) if RecordingWriter.is_allocated(self.location) else None
 
+    @cached_property
+    def probe(self) -> Probe:
+        """What one batch shows of the values and of the time."""
+        with self.plan.model.evaluating():
+            return Probe.run(self.plan)
 
-def _choose_taps(loaded: LoadedModel, site: str, layers: Sequence[int] | None) -> list[tuple[int, Tap]]:
-    taps = find_taps(loaded.module, site)
-    chosen = range(len(taps)) if layers is None else layers
-    wrong = [i for i in chosen if not 0 <= i < len(taps)]
-    if wrong or not len(chosen) or len(set(chosen)) < len(chosen):
-        raise InputError(f"layers must be some of 0 to {len(taps) - 1}, each once, got {list(chosen)}")
-    return [(int(i), taps[i]) for i in chosen]
+    @property
+    def is_complete(self) -> bool:
+        """Whether every prompt is recorded already."""
+        writer = self._writer()
+        return writer is not None and not writer.pending()
 
+    def forecast(self, *, timed: bool = True) -> Forecast:
+        """Say what the recording will take; without `timed`, not how long."""
+        writer = self._writer()
+        recorded = np.zeros(len(self.plan.paradigm), dtype=bool)
+        if writer is not None:
+            recorded[:] = True
+            for i in writer.pending():
+                recorded[writer.units[i]] = False
+        dtype = self._dtype() if writer is None else writer.attrs["provenance"]["storage_dtype"]
+        speed = self.probe.tokens_per_second if timed else None
+        return Forecast.of(self.plan, self.location, recorded, dtype, speed)
 
-def _create(location: Location, plan: _Plan, inputs: dict[str, Any], dtype: str | None) -> RecordingWriter:
-    storage = dtype or _fitting_dtype(plan)
-    specs = {}
-    for site, taps in plan.taps.items():
-        width, numbers = taps[0][1].width, plan.neuron_numbers(site)
-        wrong = not numbers or min(numbers) < 0 or max(numbers) >= width
-        if wrong or len(set(numbers)) < len(numbers):
-            got = f"{list(numbers)[:5]} ..." if len(numbers) > 5 else list(numbers)
+    def _dtype(self) -> str:
+        return self.plan.settings.dtype or self.probe.dtype
+
+    def run(self, *, progress: bool = False) -> xr.Dataset:
+        """Record what is missing, and open the recording."""
+        with self.plan.model.evaluating():
+            if self.part is not None and self.part[0] > 0:
+                self._wait_for_the_first()
+            with self.location.claimed(shared=self.part is not None):
+                writer = self._record(progress)
+        _warn_of_losses(writer)
+        return open_recording(str(self.location), site=next(iter(self.plan.taps)))
+
+    def _record(self, progress: bool) -> RecordingWriter:
+        forecast = self.forecast(timed=False)
+        if not forecast.fits:
             raise InputError(
-                f"neurons must be some of 0 to {width - 1} at site {site!r}, each once, got {got}"
+                f"the recording needs up to {size(forecast.n_bytes)}, and the disk of {self.location} has "
+                f"{size(forecast.free_bytes or 0)} free; choose fewer layers, neurons or tokens, "
+                "keep='summary', or another disk"
             )
-        specs[site] = SiteSpec(
-            tuple(layer for layer, _ in taps), numbers, tuple(tap.name for _, tap in taps), storage
+        writer = self._writer() or self._create(forecast.dtype)
+        try:
+            self._record_units(writer, progress)
+        except Float16OverflowError:
+            if self.part is not None:
+                raise InputError(
+                    f"an activation is larger than float16 holds; remove {self.location} and record again "
+                    "with dtype='float32'"
+                ) from None
+            warnings.warn(
+                f"an activation is larger than float16 holds: {self.location} is begun again in float32",
+                stacklevel=4,
+            )
+            self.location.clear()
+            writer = self._create("float32")
+            self._record_units(writer, progress)
+        if not writer.pending():
+            writer.finalise()
+        return writer
+
+    def _create(self, dtype: str) -> RecordingWriter:
+        plan = self.plan
+        provenance = {
+            "inputs": plan.inputs,
+            "storage_dtype": dtype,
+            "batch_tokens": plan.batch_tokens,
+            "licence": plan.paradigm.licence,
+            "environment": library_versions(),
+            "created": now(),
+        }
+        return RecordingWriter.create(
+            self.location,
+            labels=plan.labels,
+            n_tokens=int(plan.kept_tokens.max()),
+            sites=plan.site_specs(dtype),
+            token_variables=plan.token_variables,
+            provenance=provenance,
+            paradigm=plan.paradigm.source,
         )
-    provenance = {
-        "inputs": inputs,
-        "storage_dtype": storage,
-        "licence": plan.paradigm.licence,
-        "environment": library_versions(),
-        "created": now(),
-    }
-    return RecordingWriter.create(
-        location,
-        labels=plan.paradigm.table,
-        n_tokens=plan.tokens.token_id.shape[1],
-        sites=specs,
-        token_variables=_TOKEN_VARIABLES,
-        provenance=provenance,
-        paradigm=plan.paradigm.source,
-    )
+
+    def _wait_for_the_first(self) -> None:
+        """Wait until another process has begun the recording."""
+        begun = time.monotonic()
+        while self._writer() is None:
+            if time.monotonic() - begun > _PATIENCE_SECONDS:
+                raise InputError(
+                    f"the part 0 of {self.location} has not begun in {_PATIENCE_SECONDS / 60:.0f} minutes"
+                )
+            time.sleep(_POLL_SECONDS)
+        writer = self._writer()
+        if writer is not None:
+            _check_same(writer, self.plan.inputs)
+
+    def _units(self, writer: RecordingWriter) -> list[int]:
+        k, n = self.part or (0, 1)
+        return [i for i in writer.pending() if i % n == k]
+
+    def _record_units(self, writer: RecordingWriter, progress: bool) -> None:
+        """Record this process's units; finished ones are written while the next run."""
+        mine = self._units(writer)
+        if not mine:
+            return
+        writer.clear_units(mine)
+        provenance = writer.attrs["provenance"]
+        dtype, batch_tokens = provenance["storage_dtype"], provenance["batch_tokens"]
+        clip = self.plan.settings.dtype == "float16"
+        sizes = {i: writer.units[i].stop - writer.units[i].start for i in mine}
+        threads, transfer = Threads.beside(self.plan.model.device), Transfer()
+
+        def write(i: int, unit: Unit) -> None:
+            labels, activations, moments = finish(unit, clip=clip)
+            writer.write_unit(
+                i, labels, activations, moments=moments, counts=unit.counts, threads=threads.encoders
+            )
+
+        def make() -> Buffers:
+            return make_buffers(self.plan, dtype, max(sizes.values()))
+
+        with (
+            tqdm(total=sum(sizes.values()), unit="prompt", desc="record", disable=not progress) as bar,
+            Background(make, writers=threads.writers) as background,
+        ):
+            begun = time.perf_counter()
+            for i in mine:
+                buffers = background.buffers()
+                unit = run_unit(self.plan, writer.units[i], batch_tokens, buffers, transfer)
+                background.submit(partial(write, i, unit), buffers)
+                waited = background.waited / (time.perf_counter() - begun)
+                bar.set_postfix_str(f"waiting for the disk {waited:.0%}" if waited > 0.01 else "")
+                bar.update(sizes[i])
 
 
 def _check_same(writer: RecordingWriter, inputs: dict[str, Any]) -> None:
@@ -217,127 +353,17 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _fitting_dtype(plan: _Plan) -> str:
-    """float16, unless the first batch comes within a factor of four of its limit."""
-    rows = batches(plan.tokens.n_tokens, plan.batch_size)[-1]
-    largest = 0.0
-
-    def measure(x: torch.Tensor) -> None:
-        nonlocal largest
-        largest = max(largest, float(x.detach().abs().max()))
-
-    _forward(plan, rows, {site: [measure] * len(taps) for site, taps in plan.taps.items()})
-    return "float16" if largest < _FLOAT16_MAX / 4 else "float32"
-
-
-def _forward(
-    plan: _Plan, rows: npt.NDArray[np.int64], hooks: dict[str, list[Any]]
-) -> npt.NDArray[np.float32]:
-    """Run some prompts with one hook a tapped layer; return their logprob (prompt, token of the batch)."""
-    handles = [
-        tap.hook(hook)
-        for site, taps in plan.taps.items()
-        for (_, tap), hook in zip(taps, hooks[site], strict=True)
-    ]
-    try:
-        return score_tokens(plan.model, plan.tokens.token_id[rows])
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _record_units(plan: _Plan, writer: RecordingWriter, progress: bool | None) -> None:
-    """Record what is missing; one unit is written while the next one runs."""
-    pending = writer.pending()
-    n_prompts = sum(writer.units[i].stop - writer.units[i].start for i in pending)
-    hidden = None if progress is None else not progress
-    with (
-        ThreadPoolExecutor(1) as pool,
-        tqdm(total=n_prompts, unit="prompt", desc="record", disable=hidden) as bar,
-    ):
-        writing: Future[None] | None = None
-        for i in pending:
-            writer.clear_unit(i)
-            labels, activations, counts = _run_unit(plan, writer, i)
-            if writing is not None:
-                writing.result()
-            writing = pool.submit(writer.write_unit, i, labels, activations, counts)
-            bar.update(writer.units[i].stop - writer.units[i].start)
-        if writing is not None:
-            writing.result()
-
-
 def _warn_of_losses(writer: RecordingWriter) -> None:
     counts = writer.counts()
     if counts.get("clipped"):
         warnings.warn(
             f"{counts['clipped']} activations of {writer.location} are beyond what float16 holds and are "
-            f"kept as {_FLOAT16_MAX:.0f}, the largest; record with dtype='float32' to keep them",
-            stacklevel=3,
+            "kept as 65504, the largest; record with dtype='float32' to keep them",
+            stacklevel=4,
         )
     if counts.get("nonfinite"):
         warnings.warn(
             f"{counts['nonfinite']} activations of {writer.location} are not finite: the model overflows or "
             "holds NaN weights",
-            stacklevel=3,
+            stacklevel=4,
         )
-
-
-def _run_unit(
-    plan: _Plan, writer: RecordingWriter, i: int
-) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]], dict[str, int]]:
-    """Run the prompts of a unit into one slab a site: labels, activations, counts."""
-    unit = writer.units[i]
-    table = plan.paradigm.table.iloc[unit]
-    labels = {str(c): table[c].to_numpy() for c in table} | plan.tokens.labels(unit)
-    labels["logprob"] = np.full(labels["token_id"].shape, np.nan, dtype=np.float32)
-    slabs = {site: _slab(plan, writer, site, unit) for site in plan.taps}
-    for rows in batches(labels["n_tokens"], plan.batch_size):
-        hooks = {site: _slab_hooks(plan, site, slab, rows) for site, slab in slabs.items()}
-        logprob = _forward(plan, rows + unit.start, hooks)
-        labels["logprob"][rows, : logprob.shape[1]] = logprob
-    padding = torch.from_numpy(labels["token_id"] == -1)
-    counts = {"clipped": 0, "nonfinite": 0}
-    for slab in slabs.values():
-        _count_and_clip(slab, padding.to(slab.device), counts)
-    return labels, {site: slab.cpu().numpy() for site, slab in slabs.items()}, counts
-
-
-def _slab(plan: _Plan, writer: RecordingWriter, site: str, unit: slice) -> torch.Tensor:
-    """One buffer (prompt, token, layer, neuron) on the device, in the type of the store."""
-    storage = _DTYPES[writer.attrs["provenance"]["storage_dtype"]]
-    shape = (
-        unit.stop - unit.start,
-        plan.tokens.token_id.shape[1],
-        len(plan.taps[site]),
-        len(plan.neuron_numbers(site)),
-    )
-    return torch.full(shape, torch.nan, dtype=storage, device=plan.model.device)
-
-
-def _slab_hooks(plan: _Plan, site: str, slab: torch.Tensor, rows: npt.NDArray[np.int64]) -> list[Any]:
-    where = torch.from_numpy(rows).to(slab.device)
-    neurons = None if plan.neurons is None else torch.tensor(plan.neurons, device=slab.device)
-
-    def hook_of(position: int) -> Any:
-        def keep(x: torch.Tensor) -> None:
-            x = x.reshape(len(rows), -1, x.shape[-1])  # OPT flattens prompts and tokens into one axis
-            x = x if neurons is None else x[..., neurons]
-            slab[where, : x.shape[1], position] = x.to(slab.dtype)
-
-        return keep
-
-    return [hook_of(position) for position in range(slab.shape[2])]
-
-
-def _count_and_clip(slab: torch.Tensor, padding: torch.Tensor, counts: dict[str, int]) -> None:
-    """Keep what float16 cannot hold at its limit, count it and what is not finite; blank the padding."""
-    slab[padding] = torch.nan
-    infinite = torch.isinf(slab)
-    n_infinite = int(infinite.sum())
-    counts["nonfinite"] += int(torch.isnan(slab).sum()) - int(padding.sum()) * slab.shape[2] * slab.shape[3]
-    if slab.dtype == torch.float16:
-        counts["clipped"] += n_infinite
-        slab[infinite] = torch.sign(slab[infinite]) * _FLOAT16_MAX
-    else:
-        counts["nonfinite"] += n_infinite

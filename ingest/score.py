@@ -16,13 +16,16 @@ from ..store.errors import InputError, InputTypeError
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import digest_bytes, digest_json, library_versions, now
+from .batches import batches
 from .controls import matched_controls, mismatch
+from .forward import score_tokens
 from .lesion import Kind, check_kind, full_mask, lesioned, mean_activation
 from .models import LoadedModel, ModelLike, load_model
 from .sites import find_taps
-from .tokens import Tokens, batches, score_tokens, tokenize
+from .tokens import Tokens, tokenize
 
 Bool = npt.NDArray[np.bool_]
+_BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ def _rows(
 
 def _score_prompts(loaded: LoadedModel, tokens: Tokens, out: npt.NDArray[np.float32]) -> None:
     """Fill in the log probability of every token: (prompt, token)."""
-    for rows in batches(tokens.n_tokens, None):
+    for rows in batches(tokens.n_tokens, _BATCH_TOKENS):
         logprob = score_tokens(loaded, tokens.token_id[rows])
         out[rows, : logprob.shape[1]] = logprob
 

@@ -1,29 +1,76 @@
-"""From text to tokens: ids, character spans, and batches that depend on nothing but the prompts."""
+"""From text to tokens: what a model reads of each prompt, and which of its tokens are kept."""
 
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
-from ..store.errors import InputError
+from ..store.errors import InputError, InputTypeError
 from .models import LoadedModel
 
-_BATCH_TOKENS = 4096
+_AT_A_TIME = 1024  # prompts tokenized together: memory does not grow with their number
+
+SpecialTokens = Literal["tokenizer", "bos", "none"]
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """How a text becomes what the model reads.
+
+    Attributes
+    ----------
+    chat
+        Put the text in the tokenizer's chat template, as a user's message that awaits its answer.
+    special_tokens
+        "tokenizer": those that it adds by itself; "bos": also the begin-of-sequence token where it
+        does not add it; "none".
+    truncate
+        Keep this many tokens, from the side that the tokenizer keeps; None refuses a prompt that is
+        longer than the model's context.
+    """
+
+    chat: bool = False
+    special_tokens: SpecialTokens = "tokenizer"
+    truncate: int | None = None
+
+    def inputs(self) -> dict[str, Any]:
+        """For the provenance."""
+        return asdict(self)
+
+    def check(self, model: LoadedModel) -> None:
+        """Refuse what the tokenizer cannot do.
+
+        Raises
+        ------
+        InputError
+            A value that is not allowed; no chat template; no begin-of-sequence token.
+        """
+        if self.special_tokens not in ("tokenizer", "bos", "none"):
+            raise InputError(
+                f"special_tokens must be 'tokenizer', 'bos' or 'none', got {self.special_tokens!r}"
+            )
+        if self.truncate is not None and self.truncate < 1:
+            raise InputError(f"truncate must be at least 1, got {self.truncate}")
+        if self.chat and not model.tokenizer.chat_template:
+            raise InputError(f"the tokenizer of {model.name!r} has no chat template; leave chat out")
+        if self.special_tokens == "bos" and model.tokenizer.bos_token_id is None:
+            raise InputError(f"the tokenizer of {model.name!r} has no begin-of-sequence token")
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The prompts as tokens: all (prompt, token), right-padded with -1.
+    """Some prompts as tokens: all (prompt, token), right-padded with -1.
 
     Attributes
     ----------
     token_id, char_start, char_end
-        int32.
-    n_tokens
-        (prompt,) int64.
+        int32. The span of a token in the prompt's text; (0, 0) for a special token, -1 for one of
+        the chat template.
     """
 
     token_id: npt.NDArray[np.int32]
@@ -35,83 +82,188 @@ class Tokens:
         """Tokens of each prompt."""
         return np.asarray((self.token_id != -1).sum(axis=1), dtype=np.int64)
 
-    def labels(self, unit: slice) -> dict[str, npt.NDArray[Any]]:
-        """Return the root variables of some prompts."""
-        return {
-            "n_tokens": self.n_tokens[unit],
-            "token_id": self.token_id[unit],
-            "char_start": self.char_start[unit],
-            "char_end": self.char_end[unit],
-            "generated": np.zeros(self.token_id[unit].shape, dtype=bool),
-        }
 
-
-def tokenize(model: LoadedModel, table: pd.DataFrame) -> Tokens:
-    """Tokenize the prompts of a paradigm, with the special tokens that the tokenizer adds by itself.
+def tokenize(model: LoadedModel, table: pd.DataFrame, prompting: Prompting | None = None) -> Tokens:
+    """Tokenize the prompts of a paradigm.
 
     Raises
     ------
     InputError
         A prompt is longer than the model's context, has no token, or has one that the model does not
-        know.
+        know; the chat template changes its text.
     """
-    encoded = model.tokenizer(table["text"].tolist(), return_offsets_mapping=True, add_special_tokens=True)
-    lengths = np.array([len(ids) for ids in encoded["input_ids"]])
+    prompting = prompting or Prompting()
+    texts = table["text"].tolist()
+    shown, starts = _in_template(model, texts) if prompting.chat else (texts, [0] * len(texts))
+    encoded = model.tokenizer(
+        shown,
+        return_offsets_mapping=True,
+        add_special_tokens=not prompting.chat and prompting.special_tokens != "none",
+        truncation=prompting.truncate is not None,
+        max_length=prompting.truncate,
+    )
+    ids, spans = encoded["input_ids"], encoded["offset_mapping"]
+    if prompting.special_tokens == "bos":
+        _add_bos(model, ids, spans, prompting.truncate)
+    _check_lengths(model, table, np.array([len(row) for row in ids]))
+    tokens = _padded(ids, spans)
+    if tokens.token_id.max() >= model.vocabulary:
+        raise InputError(
+            f"the tokenizer gives token {tokens.token_id.max()}, the model has {model.vocabulary}; "
+            "the two do not belong together"
+        )
+    return _relative(tokens, texts, starts) if prompting.chat else tokens
+
+
+def _in_template(model: LoadedModel, texts: list[str]) -> tuple[list[str], list[int]]:
+    """Put each text in the chat template, and say where it begins in the result."""
+    shown, starts = [], []
+    for text in texts:
+        message = [{"role": "user", "content": text}]
+        whole = str(model.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+        place = whole.find(text.strip())
+        if place < 0:
+            raise InputError(f"the chat template of {model.name!r} changes the text {text[:40]!r}")
+        shown.append(whole)
+        starts.append(place - (len(text) - len(text.lstrip())))
+    return shown, starts
+
+
+def _add_bos(model: LoadedModel, ids: list[list[int]], spans: list[Any], most: int | None) -> None:
+    bos = int(model.tokenizer.bos_token_id)
+    for i, row in enumerate(ids):
+        if row[:1] != [bos]:
+            ids[i], spans[i] = [bos, *row][:most], [(0, 0), *spans[i]][:most]
+
+
+def _check_lengths(model: LoadedModel, table: pd.DataFrame, lengths: npt.NDArray[np.int64]) -> None:
     limit = model.context
-    for problem, bad in (
-        (f"longer than the model's context of {limit} tokens", lengths > (limit or np.inf)),
-        ("without a token", lengths == 0),
+    for problem, bad, remedy in (
+        (
+            f"longer than the model's context of {limit} tokens",
+            lengths > (limit or np.inf),
+            "shorten or remove them, or truncate",
+        ),
+        ("without a token", lengths == 0, "shorten or remove them"),
     ):
         if bad.any():
             first = table["prompt"].iloc[int(np.flatnonzero(bad)[0])]
-            raise InputError(
-                f"{int(bad.sum())} prompts are {problem}, the first is {first!r}; shorten or remove them"
-            )
-    shape = (len(lengths), int(lengths.max()))
+            raise InputError(f"{int(bad.sum())} prompts are {problem}, the first is {first!r}; {remedy}")
+
+
+def _padded(ids: list[list[int]], spans: list[Any]) -> Tokens:
+    shape = (len(ids), max(map(len, ids)))
     arrays = [np.full(shape, -1, dtype=np.int32) for _ in range(3)]
-    for i, n in enumerate(lengths):
-        arrays[0][i, :n] = encoded["input_ids"][i]
-        spans = np.array(encoded["offset_mapping"][i])
-        arrays[1][i, :n], arrays[2][i, :n] = spans[:, 0], spans[:, 1]
-    if arrays[0].max() >= model.vocabulary:
-        raise InputError(
-            f"the tokenizer gives token {arrays[0].max()}, the model has {model.vocabulary}; "
-            "the two do not belong together"
-        )
+    for i, row in enumerate(ids):
+        arrays[0][i, : len(row)] = row
+        both = np.array(spans[i])
+        arrays[1][i, : len(row)], arrays[2][i, : len(row)] = both[:, 0], both[:, 1]
     return Tokens(*arrays)
 
 
-def batches(n_tokens: npt.NDArray[np.int64], batch_size: int | None) -> list[npt.NDArray[np.int64]]:
-    """Group prompts of similar length: a pure function of the lengths, so that a resumed run repeats it.
+def _relative(tokens: Tokens, texts: list[str], starts: list[int]) -> Tokens:
+    """Count characters from the beginning of the text, not of the template around it."""
+    start, end = tokens.char_start.copy(), tokens.char_end.copy()
+    for i, (text, first) in enumerate(zip(texts, starts, strict=True)):
+        outside = (start[i] < first) | (end[i] > first + len(text)) | (tokens.token_id[i] == -1)
+        start[i], end[i] = np.where(outside, -1, start[i] - first), np.where(outside, -1, end[i] - first)
+    return Tokens(tokens.token_id, start, end)
 
-    >>> [b.tolist() for b in batches(np.array([9, 2, 8, 3]), 2)]
-    [[1, 3], [2, 0]]
+
+class Prompts:
+    """The prompts of a paradigm as tokens, made again whenever they are needed.
+
+    Only their lengths are kept, so that memory does not grow with the texts.
+
+    Attributes
+    ----------
+    n_tokens
+        (prompt,) int64: tokens that the model reads.
+    digest
+        Of every token, in order.
     """
-    order = np.argsort(n_tokens, kind="stable")
-    size = batch_size or max(1, _BATCH_TOKENS // int(n_tokens.max()))
-    return [order[i : i + size] for i in range(0, len(order), size)]
+
+    def __init__(self, model: LoadedModel, table: pd.DataFrame, prompting: Prompting) -> None:
+        prompting.check(model)
+        self.model, self.table, self.prompting = model, table, prompting
+        lengths, h = [], hashlib.sha256()
+        for rows in self._parts():
+            tokens = self[rows]
+            lengths.append(tokens.n_tokens)
+            for ids, n in zip(tokens.token_id, tokens.n_tokens, strict=True):
+                h.update(ids[:n].astype("<i4").tobytes() + b"\xff\xff\xff\xff")
+        self.n_tokens = np.concatenate(lengths)
+        self.digest = f"sha256:{h.hexdigest()}"
+
+    def _parts(self) -> Iterator[slice]:
+        for i in range(0, len(self.table), _AT_A_TIME):
+            yield slice(i, i + _AT_A_TIME)
+
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> Tokens:
+        """Tokenize some of the prompts."""
+        return tokenize(self.model, self.table.iloc[rows], self.prompting)
 
 
-def model_input(token_id: npt.NDArray[np.int32], device: torch.device) -> dict[str, torch.Tensor]:
-    """Make the model's input of some prompts, cut to the longest; padding is masked."""
-    width = int((token_id != -1).sum(axis=1).max())
-    ids = torch.from_numpy(token_id[:, :width].astype(np.int64)).to(device)
-    return {"input_ids": ids.clamp(min=0), "attention_mask": (ids != -1).long()}
+@dataclass(frozen=True)
+class Selection:
+    """Which tokens of a prompt are kept.
 
+    Attributes
+    ----------
+    name
+        "prompt", "generated", "last", or a slice of the prompt's tokens as Python writes it, such as
+        "1:" (without the first), "::4" (every fourth) or "2:10".
+    """
 
-def next_token_logprob(logits: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Natural log p of each token given those before: (prompt, token), NaN on the first and on padding."""
-    out = torch.full(inputs["input_ids"].shape, torch.nan, device=logits.device)
-    for i, n in enumerate(inputs["attention_mask"].sum(dim=1).tolist()):
-        scores = torch.log_softmax(logits[i, : n - 1].float(), dim=-1)
-        out[i, 1:n] = scores.gather(1, inputs["input_ids"][i, 1:n, None])[:, 0]
-    return out
+    name: str
 
+    @classmethod
+    def of(cls, tokens: str) -> "Selection":
+        """Check what the user asks for.
 
-def score_tokens(model: LoadedModel, token_id: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
-    """Run some prompts and return the log probability of their tokens: (prompt, token of the longest)."""
-    inputs = model_input(token_id, model.device)
-    with torch.inference_mode():
-        logits = model.module(**inputs, use_cache=False).logits
-        out: npt.NDArray[np.float32] = next_token_logprob(logits, inputs).cpu().numpy()
-    return out
+        Raises
+        ------
+        InputError, InputTypeError
+            It is none of the above.
+        """
+        if not isinstance(tokens, str):
+            raise InputTypeError(f"tokens must be a text such as 'prompt' or '1:', got {tokens!r}")
+        slice_like = re.fullmatch(r"(-?\d+)?:(-?\d+)?(:[1-9]\d*)?", tokens)
+        if tokens not in ("prompt", "generated", "last") and not slice_like:
+            raise InputError(
+                "tokens must be 'prompt', 'generated', 'last', or a slice such as '1:', '::4' or '2:10', "
+                f"got {tokens!r}"
+            )
+        return cls(tokens)
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the tokens are the model's own."""
+        return self.name == "generated"
+
+    def positions(self, n_tokens: int) -> npt.NDArray[np.int64]:
+        """Return the kept positions of a prompt of `n_tokens`.
+
+        >>> Selection.of("::4").positions(10).tolist(), Selection.of("last").positions(10).tolist()
+        ([0, 4, 8], [9])
+        """
+        text = {"prompt": ":", "last": "-1:"}.get(self.name, self.name)
+        bounds = [int(part) if part else None for part in text.split(":")]
+        return np.arange(n_tokens)[slice(*bounds)]
+
+    def check(self, n_tokens: npt.NDArray[np.int64], names: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Count the kept tokens of each prompt: (prompt,).
+
+        Raises
+        ------
+        InputError
+            A prompt is too short to have any.
+        """
+        kept = {int(n): len(self.positions(int(n))) for n in np.unique(n_tokens)}
+        counts = np.array([kept[int(n)] for n in n_tokens], dtype=np.int64)
+        if (counts == 0).any():
+            first = names[int(np.flatnonzero(counts == 0)[0])]
+            raise InputError(
+                f"{int((counts == 0).sum())} prompts have no token in {self.name!r}, the first is {first!r}"
+            )
+        return counts

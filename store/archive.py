@@ -70,7 +70,13 @@ def open(
     if not recorded.any() or not sites:
         raise InputError(f"{location.name} has no recorded prompts yet")
     site = _choose_site(location, sites, site)
-    if level == "prompt":
+    has_cube = f"{site}/activation" in group
+    if level == "token" and not has_cube:
+        raise InputError(
+            f"{location.name} holds the moments of each prompt, not the cube; open it with level='prompt', "
+            "or record it with keep='full'"
+        )
+    if level == "prompt" or not has_cube:
         ds = _open_group(location, f"{site}/summary", _merged_chunks(group, f"{site}/summary/mean"))
         numbers = _open_group(location, site, {}, drop=("activation",))
         ds = ds.assign_coords(numbers.variables)
@@ -343,7 +349,8 @@ def validate(path: str | os.PathLike[str]) -> list[str]:
     sites = _sites(group)
     parts: dict[str, tuple[schema.Variable, ...]] = {"": schema.ROOT}
     for site in sites:
-        parts[f"{site}/"] = schema.SITE
+        summary_only = group[site].attrs.get("keep") == "summary"
+        parts[f"{site}/"] = tuple(v for v in schema.SITE if v.name != "activation" or not summary_only)
         if f"{site}/summary" in group:
             parts[f"{site}/summary/"] = schema.SUMMARY
     breaches = [] if sites else [f"there is no site; one of {list(schema.SITES)} is needed"]

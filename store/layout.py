@@ -13,6 +13,7 @@ _SHARD_BYTES = 64 * 2**20  # aimed at, where the data allow it
 _SHARD_MAX_BYTES = 256 * 2**20
 _UNIT_BYTES = 2**30  # a unit of all layers and sites waits in memory until it is written
 _MIN_UNITS = 8  # a small recording is still cut, so that it resumes, shows progress and runs in parallel
+_SUMMARY_BYTES = 4 * 2**20  # a chunk of the moments: few files, and still quick to read for one layer
 _CHUNK_NEURONS = 128
 _CHUNK_TOKENS = 128
 
@@ -67,3 +68,14 @@ def site_layout(unit: int, n_tokens: int, n_neurons: int, itemsize: int) -> Layo
     most = max(1, _SHARD_MAX_BYTES // (unit * n_tokens * itemsize * f))
     n_neurons = f * min(most, ceil(n_neurons / f))
     return Layout(unit, (unit, n_tokens, 1, n_neurons), (unit, t, 1, f))
+
+
+def summary_chunk(unit: int, n_layers: int, n_neurons: int) -> tuple[int, int, int]:
+    """Shape a chunk (prompt, layer, neuron) of the per-prompt moments.
+
+    >>> summary_chunk(32, 48, 4096)
+    (32, 4, 4096)
+    """
+    layers = min(n_layers, max(1, _SUMMARY_BYTES // (unit * n_neurons * 8)))
+    neurons = n_neurons if layers > 1 else min(n_neurons, max(_CHUNK_NEURONS, _SUMMARY_BYTES // (unit * 8)))
+    return (unit, layers, neurons)

@@ -1,8 +1,12 @@
 """A place that holds one Zarr group: its files by key, and the store that zarr opens."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from zipfile import BadZipFile
 
@@ -12,6 +16,12 @@ from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
 from .errors import InputError, MissingDependencyError, MissingFileError
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,40 @@ class Location:
     def remove(self, key: str) -> None:
         """Remove a file."""
         self.fs.rm_file(self._path(key))
+
+    def clear(self) -> None:
+        """Remove every file."""
+        for key in self.keys():
+            self.remove(key)
+
+    @contextmanager
+    def claimed(self, *, shared: bool) -> Iterator[None]:
+        """Keep other processes from recording here as long as the ``with`` block lasts.
+
+        Parts of one recording share the claim. Only a folder of a local POSIX disk can be claimed;
+        elsewhere this does nothing.
+
+        Raises
+        ------
+        InputError
+            Another process has the claim.
+        """
+        if not self.is_local or fcntl is None:
+            yield
+            return
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.root, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(f"{self} is being recorded by another process; wait for its end") from error
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+                    raise
+            yield  # the system drops the claim when the folder is closed, also by a kill
+        finally:
+            os.close(folder)
 
     def zarr_store(self, *, read_only: bool) -> Store:
         """Return the store through which zarr reads and writes this group."""

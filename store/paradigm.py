@@ -1,80 +1,55 @@
 """The paradigm: which prompts are shown, with which labels, in which order."""
 
-import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import pydantic
 
-from .errors import InputError, InputTypeError, MissingDependencyError, MissingFileError
+from .design import Design, lay_out
+from .errors import InputError, InputTypeError, MissingFileError
+from .prompts import PromptDataset, PromptFile
 from .provenance import digest_json
 from .schema import ROOT, SITE, SITES, SUMMARY
+from .template import Template, columns_of, fill
 from .yaml import describe, read_mapping
+
+SHIPPED = Path(__file__).parents[1] / "paradigms"
 
 _LABELS = ("prompt", "text", "condition", "block", "run")
 _RESERVED = {v.name for v in (*ROOT, *SITE, *SUMMARY)} - set(_LABELS) | {"token", *SITES}
 
 
-class _Strict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
-class Design(_Strict):
-    """A block design: how often and in which order the conditions are shown.
-
-    Every run shows each task condition once, in an order drawn from `seed`, as the blocks of
-    `pattern`; no prompt is shown twice.
-
-    Attributes
-    ----------
-    pattern
-        Blocks around one task, each "rest" or "task".
-    per_block, rest_per_block
-        Prompts in a task block, and in a rest block (as many when left out).
-    runs
-        Repeats of the whole design.
-    rest
-        The condition whose prompts fill the rest blocks.
-    seed
-        Draws the order of the tasks in a run and of the prompts in a condition.
-    """
-
-    pattern: tuple[Literal["rest", "task"], ...] = ("rest", "task", "rest")
-    per_block: int = pydantic.Field(10, ge=1)
-    rest_per_block: int | None = pydantic.Field(None, ge=1)
-    runs: int = pydantic.Field(3, ge=1)
-    rest: str
-    seed: int = pydantic.Field(0, ge=0)
-
-    @pydantic.field_validator("pattern")
-    @classmethod
-    def _shows_the_task(cls, pattern: tuple[str, ...]) -> tuple[str, ...]:
-        if "task" not in pattern:
-            raise ValueError("needs at least one 'task'")
-        return pattern
-
-
-class _PromptFile(_Strict):
-    file: str
-
-
 def _form_of(prompts: Any) -> str:
-    return "file" if isinstance(prompts, (Mapping, _PromptFile)) else "list"
+    if not isinstance(prompts, dict):
+        return "list"
+    return "dataset" if "dataset" in prompts else "file"
 
 
-class _Document(_Strict):
+_Prompts = (
+    Annotated[PromptFile, pydantic.Tag("file")]
+    | Annotated[PromptDataset, pydantic.Tag("dataset")]
+    | Annotated[list[dict[str, Any]], pydantic.Tag("list")]
+)
+
+
+class _Document(pydantic.BaseModel, extra="forbid", frozen=True):
     name: str = pydantic.Field(min_length=1)
     licence: str | None = None
     description: str | None = None
-    prompts: Annotated[
-        Annotated[_PromptFile, pydantic.Tag("file")] | Annotated[list[dict[str, Any]], pydantic.Tag("list")],
-        pydantic.Discriminator(_form_of),
-    ]
+    prompts: Annotated[_Prompts, pydantic.Discriminator(_form_of)]
+    template: str | dict[str, str] | None = None
     design: Design | None = None
+
+    def table(self, folder: Path) -> pd.DataFrame:
+        if isinstance(self.prompts, PromptFile):
+            return self.prompts.read(folder)
+        if isinstance(self.prompts, PromptDataset):
+            return self.prompts.read(folder, columns=columns_of(self.template or ""))
+        return pd.DataFrame(self.prompts)
 
 
 class Paradigm:
@@ -91,6 +66,9 @@ class Paradigm:
         SPDX expression of the texts.
     design
         Lays the prompts out in blocks; without it they are shown as listed.
+    template
+        What a prompt shows: a text with names of columns in braces ("Question: {text}"), or such a text
+        for each condition; it becomes the prompt's ``text``.
 
     Attributes
     ----------
@@ -102,8 +80,8 @@ class Paradigm:
     Raises
     ------
     InputError
-        No prompts, a prompt without text, an id used twice, a reserved column name, or fewer
-        prompts than the design needs.
+        No prompts, a prompt without text, an id used twice, a reserved column name, fewer prompts
+        than the design needs, or a template that names a column or condition that is not there.
 
     Examples
     --------
@@ -119,6 +97,7 @@ class Paradigm:
         name: str = "paradigm",
         licence: str | None = None,
         design: Design | None = None,
+        template: Template | None = None,
         source: str = "",
     ) -> None:
         table = prompts.copy() if isinstance(prompts, pd.DataFrame) else pd.DataFrame(list(prompts))
@@ -127,7 +106,8 @@ class Paradigm:
         self.licence = licence
         self.source = source
         self.design = design
-        self.table = table if design is None else _lay_out(table, design)
+        table = table if design is None else lay_out(table, design)
+        self.table = table if template is None else fill(table, template)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Paradigm":
@@ -136,26 +116,29 @@ class Paradigm:
         Parameters
         ----------
         path
-            The YAML; a prompt file that it names is looked for beside it.
+            The YAML, or the name of a paradigm that ships with Actome ("tasks"), which a file of that name
+            goes before. A prompt file that it names is looked for beside it.
 
         Raises
         ------
         MissingFileError, InputError, MissingDependencyError
-            A file is not there, cannot be read, or does not hold what it must; Parquet needs pyarrow.
+            A file is not there, cannot be read, or does not hold what it must; Parquet needs pyarrow, a data
+            set of Hugging Face the package `datasets`.
         """
-        path = Path(path)
+        path = _find(Path(path))
         content, text = read_mapping(path, "paradigm")
         try:
             document = _Document.model_validate(content)
         except pydantic.ValidationError as error:
             raise InputError(f"paradigm {path}: {describe(error)}") from error
-        prompts = document.prompts
-        table = (
-            _read_table(path.parent / prompts.file)
-            if isinstance(prompts, _PromptFile)
-            else pd.DataFrame(prompts)
+        return cls(
+            document.table(path.parent),
+            name=document.name,
+            licence=document.licence,
+            design=document.design,
+            template=document.template,
+            source=text,
         )
-        return cls(table, name=document.name, licence=document.licence, design=document.design, source=text)
 
     def select(self, **labels: Any) -> "Paradigm":
         """Return the prompts whose labels have the given value, or one of the given values.
@@ -195,7 +178,7 @@ class Paradigm:
 
 
 def as_paradigm(paradigm: Paradigm | str | os.PathLike[str]) -> Paradigm:
-    """Return a paradigm as it is, or read it from its file.
+    """Return a paradigm as it is, or read it from its file; a name stands for one that ships.
 
     Raises
     ------
@@ -207,40 +190,17 @@ def as_paradigm(paradigm: Paradigm | str | os.PathLike[str]) -> Paradigm:
     return paradigm if isinstance(paradigm, Paradigm) else Paradigm.read(paradigm)
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise MissingFileError(f"there is no prompt file at {path}")
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".csv": _read_csv,
-        ".txt": _read_txt,
-        ".jsonl": _read_jsonl,
-        ".parquet": pd.read_parquet,
-    }
-    kind = path.suffix.lower()
-    if kind not in readers:
-        raise InputError(f"prompt file {path} must end in {', '.join(readers)}, got {kind!r}")
-    try:
-        return readers[kind](path)
-    except ImportError as error:
-        raise MissingDependencyError(f"prompt file {path} needs the package pyarrow: {error}") from error
-    except ValueError as error:
-        raise InputError(f"prompt file {path} is not {kind[1:]}: {error}") from error
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-
-
-def _read_txt(path: Path) -> pd.DataFrame:
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
-    return pd.DataFrame({"text": [line for line in lines if line.strip()]})
-
-
-def _read_jsonl(path: Path) -> pd.DataFrame:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("every line must be an object")
-    return pd.DataFrame(rows)
+def _find(path: Path) -> Path:
+    """Return the file that is meant: the path, or the shipped paradigm of that name."""
+    if path.is_file() or len(path.parts) != 1 or path.suffix:
+        return path
+    shipped = SHIPPED / f"{path}.yaml"
+    if not shipped.is_file():
+        names = sorted(p.stem for p in SHIPPED.glob("*.yaml"))
+        raise MissingFileError(
+            f"there is no paradigm file at {path}, and no paradigm of that name ships; those that do: {names}"
+        )
+    return shipped
 
 
 def _normalise(table: pd.DataFrame) -> pd.DataFrame:
@@ -311,33 +271,3 @@ def _label_column(values: "pd.Series[Any]") -> "pd.Series[Any]":
     if values.dtype.kind in "iufb" and not values.isna().any():
         return pd.Series(np.asarray(values.tolist()), index=values.index)
     return values.map(lambda v: "" if _is_missing(v) else str(v)).astype(object)
-
-
-def _lay_out(table: pd.DataFrame, design: Design) -> pd.DataFrame:
-    """Order the prompts in runs and blocks; prompts beyond the design's need are left out."""
-    rng = np.random.default_rng(design.seed)
-    tasks = [c for c in table["condition"].unique() if c != design.rest]
-    if not tasks:
-        raise InputError(f"the design needs a condition other than its rest, {design.rest!r}")
-    size = {"task": design.per_block, "rest": design.rest_per_block or design.per_block}
-    per_run = {c: size["task"] * design.pattern.count("task") for c in tasks}
-    per_run[design.rest] = size["rest"] * design.pattern.count("rest") * len(tasks)
-    queues: dict[str, list[int]] = {}
-    for condition, need in per_run.items():
-        rows = np.flatnonzero(table["condition"] == condition)
-        if len(rows) < need * design.runs:
-            raise InputError(
-                f"the design needs {need * design.runs} prompts of condition {condition!r} "
-                f"({design.runs} runs of {need}), the paradigm has {len(rows)}"
-            )
-        queues[condition] = rng.permutation(rows).tolist()
-    order, blocks, runs, block = [], [], [], 0
-    for run in range(design.runs):
-        for task in rng.permutation(np.array(tasks, dtype=object)):
-            for part in design.pattern:
-                queue = queues[task if part == "task" else design.rest]
-                order += [queue.pop(0) for _ in range(size[part])]
-                blocks += [block] * size[part]
-                runs += [run] * size[part]
-                block += 1
-    return table.iloc[order].assign(block=blocks, run=runs).reset_index(drop=True)

@@ -68,10 +68,14 @@ ROOT: Final = (
     Variable("condition", _PROMPT, ("str",), "its label in the experiment", ""),
     Variable("block", _PROMPT, _INT, "block of the experimental design, counted through the paradigm", -1),
     Variable("run", _PROMPT, _INT, "run of the experimental design", -1),
-    Variable("n_tokens", _PROMPT, _INT, "tokens of the prompt, padding excluded", 0),
+    Variable("completion", _PROMPT, ("str",), "text that the model generated", ""),
+    Variable("n_tokens", _PROMPT, _INT, "tokens recorded of the prompt, padding excluded", 0),
     Variable("token_id", _PROMPT_TOKEN, ("int32",), "id in the tokenizer's vocabulary; -1 on padding", -1),
     Variable("char_start", _PROMPT_TOKEN, ("int32",), "first character of the token in `text`", -1),
     Variable("char_end", _PROMPT_TOKEN, ("int32",), "character after the token's last in `text`", -1),
+    Variable(
+        "position", _PROMPT_TOKEN, ("int32",), "place in what the model read, 0-based; -1 on padding", -1
+    ),
     Variable("generated", _PROMPT_TOKEN, ("bool",), "produced by the model, not given", False),
     Variable(
         "logprob",
@@ -88,7 +92,8 @@ SITE: Final = (
         "activation",
         ACTIVATION_DIMS,
         ("float16", "float32", "float64"),
-        "activation of the neuron at the token, model units; NaN on padding",
+        "activation of the neuron at the token, model units; NaN on padding; "
+        "absent where only the moments were kept",
         _NAN,
         required=True,
     ),

@@ -6,43 +6,50 @@ no chunk, so several processes may write different ones.
 """
 
 import json
+import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
 
 from . import integrity
+from .encoding import COMPRESSORS, encode_chunk, encode_shard, pad
 from .errors import InputError
-from .layout import Layout, choose_unit, site_layout
+from .layout import Layout, choose_unit, site_layout, summary_chunk
 from .location import Location
 from .moments import Bool, masked_moments
 from .provenance import digest_bytes
 from .schema import ACTIVATION_DIMS, ROOT, SITES, SUMMARY, VERSION, Variable, declared
 
-_COMPRESSORS = (BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec())
 _COORDINATE = {"layer": np.int64, "neuron": np.int64}
+_MOMENTS_BYTES = 24  # mean, m2 and mean_abs of one neuron in one prompt
 
 
 @dataclass(frozen=True)
 class SiteSpec:
-    """What a site will hold: its layers and neurons by number, and the module hooked in each layer."""
+    """What a site will hold: its layers and neurons by number, and the module hooked in each layer.
+
+    Without its cube, a site holds the moments of each prompt alone.
+    """
 
     layers: tuple[int, ...]
     neurons: tuple[int, ...]
     hook_names: tuple[str, ...]
     dtype: str
+    cube: bool = True
 
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one activation."""
-        return np.dtype(self.dtype).itemsize
+    def bytes_per_layer(self, n_tokens: int) -> int:
+        """Bytes of one prompt in one layer, before compression: its activations, or else its moments."""
+        size = n_tokens * np.dtype(self.dtype).itemsize if self.cube else _MOMENTS_BYTES
+        return size * len(self.neurons)
 
 
 class RecordingWriter:
@@ -64,10 +71,11 @@ class RecordingWriter:
         self.attrs: dict[str, Any] = dict(self.group.attrs)
         if self.attrs.get("kind") != "recording":
             raise InputError(f"{location} holds something else than a recording; choose another path")
+        # Listed once: the arrays never change, and silencing zarr's warnings is not thread-safe.
+        self._arrays = dict(_arrays(self.group))
         recorded = self._array("recorded")
         self.units = Layout(recorded.chunks[0], (0,) * 4, (0,) * 4).units(recorded.shape[0])
-        # Listed once: the arrays never change, and silencing zarr's warnings is not thread-safe.
-        self._unit_arrays = sorted(p for p, a in _arrays(self.group) if _dims(a)[:1] == ("prompt",))
+        self._unit_arrays = {p for p, a in self._arrays.items() if _dims(a)[:1] == ("prompt",)}
 
     @classmethod
     def create(
@@ -114,8 +122,8 @@ class RecordingWriter:
             raise InputError("a recording needs at least one prompt, got none")
         unit = choose_unit(
             len(labels),
-            max(n_tokens * len(s.neurons) * s.itemsize for s in sites.values()),
-            sum(n_tokens * len(s.neurons) * len(s.layers) * s.itemsize for s in sites.values()),
+            max(s.bytes_per_layer(n_tokens) for s in sites.values()),
+            sum(s.bytes_per_layer(n_tokens) * len(s.layers) for s in sites.values()),
         )
         for key in location.keys():  # of an allocation that was interrupted
             location.remove(key)
@@ -123,7 +131,8 @@ class RecordingWriter:
         root = zarr.create_group(location.zarr_store(read_only=False), zarr_format=3, attributes=attrs)
         _create_root(root, labels, n_tokens, token_variables, unit)
         for name, spec in sites.items():
-            _create_site(root.create_group(name), spec, len(labels), n_tokens, unit)
+            kept = {} if spec.cube else {"keep": "summary"}
+            _create_site(root.create_group(name, attributes=kept), spec, len(labels), n_tokens, unit)
         if paradigm:
             location.write("actome/paradigm.yaml", paradigm.encode())
         root.attrs["provenance"] = dict(provenance)  # last: its presence says that all is allocated
@@ -138,10 +147,9 @@ class RecordingWriter:
         return attrs.get("kind") != "recording" or "provenance" in attrs
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        array = self.group[name]
-        if not isinstance(array, zarr.Array):
-            raise InputError(f"{self.location}: {name!r} is not an array")
-        return array
+        if name not in self._arrays:
+            raise InputError(f"{self.location} has no array {name!r}")
+        return self._arrays[name]
 
     @property
     def sites(self) -> list[str]:
@@ -168,19 +176,24 @@ class RecordingWriter:
                 total[name] = total.get(name, 0) + n
         return total
 
-    def clear_unit(self, i: int) -> None:
-        """Remove what an interrupted write left of a unit."""
-        for key in self._unit_keys(i):
-            self.location.remove(key)
-        if self.location.exists(integrity.unit_file(i)):
-            self.location.remove(integrity.unit_file(i))
+    def clear_units(self, units: Iterable[int]) -> None:
+        """Remove what interrupted writes left of some units."""
+        numbers = {str(i) for i in units}
+        files = {integrity.unit_file(int(i)) for i in numbers}
+        for key in self.location.keys():
+            path, _, chunk = key.partition("/c/")
+            if key in files or (path in self._unit_arrays and chunk.partition("/")[0] in numbers):
+                self.location.remove(key)
 
     def write_unit(
         self,
         i: int,
         labels: Mapping[str, npt.NDArray[Any]],
         activations: Mapping[str, npt.NDArray[Any]],
+        *,
+        moments: Mapping[str, Mapping[str, npt.NDArray[Any]]] | None = None,
         counts: Mapping[str, int] | None = None,
+        threads: int = 1,
     ) -> None:
         """Commit one unit.
 
@@ -192,41 +205,96 @@ class RecordingWriter:
             Values of the root variables for its prompts: (prompt,) or (prompt, token). The valid
             tokens are those with a ``token_id``; without it, the first ``n_tokens``.
         activations
-            Per site, (prompt, token, layer, neuron), NaN on padding.
+            Per site, (prompt, token, layer, neuron), NaN on padding; not for a site without a cube.
+        moments
+            Per site, what `masked_moments` gives; computed from the activations when left out.
         counts
             Anything counted while recording, such as clipped values; kept with the digests.
+        threads
+            Threads that compress.
 
         Raises
         ------
         InputError
-            Activations or labels do not have the shape of the unit.
+            Activations, moments or labels do not have the shape of the unit.
         """
-        unit = self.units[i]
         self._check_shapes(i, {**labels, **{f"{s}/activation": a for s, a in activations.items()}})
-        for site, values in activations.items():
-            self._array(f"{site}/activation")[unit] = values
-        for site, values in activations.items():
-            valid = _valid(labels, values.shape[1])
-            for name, moment in masked_moments(values, valid).items():
-                self._array(f"{site}/summary/{name}")[unit] = moment
-        for name, column in labels.items():
-            self._array(name)[unit] = column
-        files = {key: digest_bytes(self.location.read(key)) for key in self._unit_keys(i)}
-        content = {"files": files, "counts": dict(counts or {})}
-        self.location.write(integrity.unit_file(i), json.dumps(content, indent=1).encode())
-        self._array("recorded")[unit] = np.ones(unit.stop - unit.start, dtype=bool)
+        if moments is None:
+            moments = {s: masked_moments(a, _valid(labels, a.shape[1])) for s, a in activations.items()}
+        summary = {f"{s}/summary/{name}": m for s, named in moments.items() for name, m in named.items()}
+        self._check_shapes(i, summary)
+        with ThreadPoolExecutor(threads, "encode") as pool:
+            files = self._write_cubes(pool, i, labels, activations)
+            files |= self._write_chunks(pool, i, summary)
+            files |= self._write_chunks(pool, i, labels)
+            content = {"files": files, "counts": dict(counts or {})}
+            self.location.write(integrity.unit_file(i), json.dumps(content, indent=1).encode())
+            unit = self.units[i]
+            self._write_chunks(pool, i, {"recorded": np.ones(unit.stop - unit.start, dtype=bool)})
+
+    def _write_cubes(
+        self,
+        pool: ThreadPoolExecutor,
+        i: int,
+        labels: Mapping[str, npt.NDArray[Any]],
+        activations: Mapping[str, npt.NDArray[Any]],
+    ) -> dict[str, str]:
+        """Write the shards of a unit, one task each; return their digests by key."""
+        tasks: list[tuple[str, Callable[[], bytes | None]]] = []
+        for site, cube in activations.items():
+            array, valid = self._array(f"{site}/activation"), _valid(labels, cube.shape[1])
+            shard, chunk = array.shards or array.chunks, array.chunks
+            shapes = ((shard[0], shard[1], shard[3]), (chunk[0], chunk[1], chunk[3]))
+            for layer in range(cube.shape[2]):
+                for f in range(math.ceil(cube.shape[3] / shard[3])):
+                    part = cube[:, :, layer, f * shard[3] : (f + 1) * shard[3]]
+                    key = f"{site}/activation/c/{i}/0/{layer}/{f}"
+                    tasks.append((key, partial(encode_shard, _stored(part, array), valid, *shapes)))
+        return self._write_encoded(pool, tasks)
+
+    def _write_chunks(
+        self, pool: ThreadPoolExecutor, i: int, values: Mapping[str, npt.NDArray[Any]]
+    ) -> dict[str, str]:
+        """Write a unit of arrays that are not sharded; return the digests of the files by key."""
+        tasks: list[tuple[str, Callable[[], bytes | None]]] = []
+        texts: dict[str, str] = {}
+        for name, value in values.items():
+            array = self._array(name)
+            if array.dtype.kind == "T":  # text of any length is best left to zarr
+                array[self.units[i]] = value
+                key = f"{name}/c/{i}"
+                if self.location.exists(key):  # text that is empty throughout is the fill value
+                    texts[key] = digest_bytes(self.location.read(key))
+                continue
+            for place in np.ndindex(*map(_ceil_divide, value.shape[1:], array.chunks[1:])):
+                inner = zip(place, array.chunks[1:], strict=True)
+                part = value[:, *(slice(k * n, (k + 1) * n) for k, n in inner)]
+                chunk = pad(_stored(part, array), array.chunks, array.fill_value)
+                tasks.append(("/".join(map(str, (name, "c", i, *place))), partial(encode_chunk, chunk)))
+        return self._write_encoded(pool, tasks) | texts
+
+    def _write_encoded(
+        self, pool: ThreadPoolExecutor, tasks: Iterable[tuple[str, Callable[[], bytes | None]]]
+    ) -> dict[str, str]:
+        """Encode and write in the pool; return the digests by key."""
+
+        def write(key: str, encode: Callable[[], bytes | None]) -> dict[str, str]:
+            content = encode()
+            if content is None:
+                return {}
+            self.location.write(key, content)
+            return {key: digest_bytes(content)}
+
+        written = [pool.submit(write, key, encode) for key, encode in tasks]
+        return {key: digest for future in written for key, digest in future.result().items()}
 
     def _check_shapes(self, i: int, values: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Refuse what zarr would stretch to fit."""
+        """Refuse what would not fill the unit, or be stretched to fill it."""
         unit = self.units[i]
         for name, value in values.items():
             expected = (unit.stop - unit.start, *self._array(name).shape[1:])
             if np.shape(value) != expected:
                 raise InputError(f"unit {i}: {name} must have shape {expected}, got {np.shape(value)}")
-
-    def _unit_keys(self, i: int) -> list[str]:
-        """Keys of the chunks of a unit, in every array along ``prompt``."""
-        return [key for path in self._unit_arrays for key in self.location.keys(f"{path}/c/{i}")]
 
     def finalise(self) -> None:
         """Consolidate the metadata and write the manifest, once every unit is complete.
@@ -249,7 +317,7 @@ class RecordingWriter:
 
 
 def _create(group: zarr.Group, variable: Variable, dtype: Any, shape: tuple[int, ...], **kwargs: Any) -> None:
-    kwargs.setdefault("compressors", _COMPRESSORS)
+    kwargs.setdefault("compressors", COMPRESSORS)
     group.create_array(
         variable.name,
         shape=shape,
@@ -288,23 +356,33 @@ def _valid(labels: Mapping[str, npt.NDArray[Any]], n_tokens: int) -> Bool:
     return np.asarray(np.arange(n_tokens) < labels["n_tokens"][:, None])
 
 
+def _stored(values: npt.NDArray[Any], array: zarr.Array[Any]) -> npt.NDArray[Any]:
+    """Values in the type, and the order of bytes, of the store."""
+    return np.asarray(values, dtype=np.dtype(array.dtype).newbyteorder("<"))
+
+
+def _ceil_divide(a: int, b: int) -> int:
+    return -(-a // b)
+
+
 def _dims(array: zarr.Array[Any]) -> tuple[str | None, ...]:
     return tuple(getattr(array.metadata, "dimension_names", None) or ())
 
 
 def _create_site(group: zarr.Group, spec: SiteSpec, n_prompts: int, n_tokens: int, unit: int) -> None:
     shape = (n_prompts, n_tokens, len(spec.layers), len(spec.neurons))
-    layout = site_layout(unit, n_tokens, len(spec.neurons), spec.itemsize)
-    group.create_array(
-        "activation",
-        shape=shape,
-        dtype=spec.dtype,
-        chunks=layout.chunk,
-        shards=layout.shard,
-        compressors=_COMPRESSORS,
-        fill_value=float("nan"),
-        dimension_names=ACTIVATION_DIMS,
-    )
+    if spec.cube:
+        layout = site_layout(unit, n_tokens, len(spec.neurons), np.dtype(spec.dtype).itemsize)
+        group.create_array(
+            "activation",
+            shape=shape,
+            dtype=spec.dtype,
+            chunks=layout.chunk,
+            shards=layout.shard,
+            compressors=COMPRESSORS,
+            fill_value=float("nan"),
+            dimension_names=ACTIVATION_DIMS,
+        )
     for name, values in (("layer", spec.layers), ("neuron", spec.neurons)):
         array = group.create_array(
             name, shape=(len(values),), dtype=_COORDINATE[name], dimension_names=(name,), fill_value=-1
@@ -313,10 +391,9 @@ def _create_site(group: zarr.Group, spec: SiteSpec, n_prompts: int, n_tokens: in
     hooks = group.create_array("hook_name", shape=(shape[2],), dtype=str, dimension_names=("layer",))
     hooks[:] = np.array(spec.hook_names, dtype=object)
     summary = group.create_group("summary")
-    neurons = min(layout.shard[3], shape[3])
     for variable in SUMMARY:
         full = (n_prompts,) if variable.dims == ("prompt",) else (n_prompts, *shape[2:])
-        chunks = (unit,) if variable.dims == ("prompt",) else (unit, 1, neurons)
+        chunks = (unit,) if variable.dims == ("prompt",) else summary_chunk(unit, *shape[2:])
         _create(summary, variable, variable.dtypes[0], full, chunks=chunks)
 
 

@@ -16,8 +16,9 @@ import xarray as xr
 import actome
 
 from ..store.errors import InputError
+from ..store.paradigm import SHIPPED
 
-PARADIGM = Path(__file__).parent / "languages.yaml"
+PARADIGM = SHIPPED / "languages.yaml"
 HELD_OUT_RUN = 2
 BASELINE = "random"
 N_COMPONENTS = 12

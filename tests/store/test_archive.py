@@ -97,9 +97,9 @@ def test_open__chunks_are_shards(tiny_path):
 
 def test_open__moments_come_in_chunks_of_several_units(tiny_path, monkeypatch):
     assert open_recording(tiny_path, level="prompt")["mean"].chunks == ((12,), (2,), (6,))
-    for n_bytes, chunks in ((4 * 6 * 8, (4, 4, 4)), (1, (2,) * 6)):
+    for n_bytes, chunks in ((4 * 2 * 6 * 8, (4, 4, 4)), (1, (2,) * 6)):
         monkeypatch.setattr("actome.store.archive._MERGED_BYTES", n_bytes)
-        assert open_recording(tiny_path, level="prompt")["mean"].chunks == (chunks, (1, 1), (6,))
+        assert open_recording(tiny_path, level="prompt")["mean"].chunks == (chunks, (2,), (6,))
 
 
 def test_open__labels_are_coordinates(tiny_path):

@@ -79,7 +79,7 @@ def write_unit(writer: RecordingWriter, i: int, **changes) -> None:
         "logprob": np.where(valid, -1.0, np.nan).astype(np.float32),
     }
     writer.write_unit(
-        i, labels | changes.get("labels", {}), {"mlp": changes.get("cube", cube)}, {"clipped": i}
+        i, labels | changes.get("labels", {}), {"mlp": changes.get("cube", cube)}, counts={"clipped": i}
     )
 
 
@@ -110,7 +110,7 @@ def test_create__chunks_every_array_by_unit(tmp_path):
     for name in ("prompt", "condition", "n_tokens", "token_id", "logprob", "recorded", "mlp/summary/count"):
         assert group[name].chunks[0] == 2, name
     assert group["mlp/activation"].shards == (2, N_TOKENS, 1, N_NEURONS)
-    assert group["mlp/summary/mean"].chunks == (2, 1, N_NEURONS)
+    assert group["mlp/summary/mean"].chunks == (2, 2, N_NEURONS)
 
 
 def test_create__further_columns_keep_their_type(tmp_path):
@@ -181,7 +181,7 @@ def test_write_unit__cut_off_anywhere_is_invisible_and_resumes_to_the_same_bytes
         assert resumed.pending() == [1]
         with pytest.raises(InputError, match=r"units \[1\] are not recorded yet"):
             resumed.finalise()
-        resumed.clear_unit(1)
+        resumed.clear_units([1])
         assert not [key for key in files(path) if "/c/1" in key or key == unit_file(1)]
         write_unit(resumed, 1)
         resumed.finalise()
