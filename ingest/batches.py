@@ -46,7 +46,7 @@ def batches(
     return groups[::-1]
 
 
-def fitting_batch_tokens(model: LoadedModel, longest: int, *, logits: bool) -> int:
+def fitting_batch_tokens(model: LoadedModel, longest: int, *, logits: bool, kept: int = 0) -> int:
     """Estimate how many tokens fit into the memory of the device at once.
 
     From its size, not from what is free just now, so that a device always gets the same answer.
@@ -59,6 +59,8 @@ def fitting_batch_tokens(model: LoadedModel, longest: int, *, logits: bool) -> i
         Tokens of the longest prompt.
     logits
         Whether the language-model head runs.
+    kept
+        Numbers that stay on the device for each token until the batch is over.
     """
     config: Any = text_config(model.module)
     hidden = int(config.hidden_size)
@@ -66,9 +68,11 @@ def fitting_batch_tokens(model: LoadedModel, longest: int, *, logits: bool) -> i
     heads = int(getattr(config, "num_attention_heads", 1))
     itemsize = next(model.module.parameters()).element_size()
     floats = 12 * hidden + 4 * inner + 2 * heads * longest  # of one block: the blocks before it are freed
+    floats += kept
     if logits:
         floats += 3 * int(config.vocab_size)
-    weights = sum(p.numel() * p.element_size() for p in model.module.parameters())
+    here = [p for p in model.module.parameters() if p.device == model.device]  # a model may be spread
+    weights = sum(p.numel() * p.element_size() for p in here)
     fitting = int(_SHARE * (_memory(model.device) - weights)) // (max(itemsize, 4) * floats)
     return max(1, min(fitting, _MOST_TOKENS.get(model.device.type, 4096)))
 

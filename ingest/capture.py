@@ -116,14 +116,16 @@ class Slab:
             self._on_device[name, layer] = torch.empty_like(host[layer], device=device)
         return self._on_device[name, layer]
 
-    def copies(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Return what has to be copied to the host: (source, target)."""
+    def hand_over(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return what has to be copied to the host, (source, target), and forget the sources."""
         hosts = {"cube": self.cube, "sums": self.sums}
-        return [
+        pairs = [
             (there, host[layer])
             for (name, layer), there in self._on_device.items()
             if (host := hosts[name]) is not None
         ]
+        self._on_device.clear()
+        return pairs
 
 
 def by_prompt(x: torch.Tensor, n_batch: int) -> torch.Tensor:
@@ -249,7 +251,7 @@ class Collected:
 
         def hook_of(steps: list[torch.Tensor]) -> Any:
             def hook(x: torch.Tensor) -> None:
-                steps.append(by_prompt(x, self._n_batch))
+                steps.append(by_prompt(x, self._n_batch).clone())  # Falcon adds to the MLP's output in place
 
             return hook
 
@@ -265,6 +267,7 @@ class Collected:
         places: dict[torch.device, _OnDevice] = {}
         for (site, layer), steps in self._steps.items():
             x = torch.cat(steps, dim=1)
-            place = places.setdefault(x.device, _OnDevice(kept, x.device))
-            slabs[site].keep(layer, x, place, self._n_batch)
+            if x.device not in places:
+                places[x.device] = _OnDevice(kept, x.device)
+            slabs[site].keep(layer, x, places[x.device], self._n_batch)
             steps.clear()

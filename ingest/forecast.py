@@ -48,7 +48,7 @@ class Probe:
         order = np.argsort(plan.prompts.n_tokens, kind="stable")
         longest = order[-min(len(order), plan.settings.batch_size or 64) :]
         tokens = plan.prompts[longest]
-        groups = batches(tokens.n_tokens, plan.batch_tokens, plan.settings.batch_size)[-1:]
+        groups = batches(plan.lengths(tokens.n_tokens), plan.batch_tokens, plan.settings.batch_size)[-1:]
         found = []
 
         def look(rows: npt.NDArray[np.int64]) -> None:
@@ -69,9 +69,10 @@ def _look(plan: Plan, token_id: npt.NDArray[np.int32], prompts: list[int]) -> tu
             read(plan.model, token_id, logprob=plan.has_logprob)
             return int((token_id != -1).sum())
         generation = Generation(plan.model, token_id, prompts, plan.settings.sampling)
-        for _ in range(min(_PROBE_STEPS, plan.settings.sampling.max_new_tokens)):
+        n_steps = min(_PROBE_STEPS, plan.settings.sampling.max_new_tokens)
+        for _ in range(n_steps):
             generation.step()
-        return len(token_id) * _PROBE_STEPS
+        return len(token_id) * n_steps
 
     with hooked({(s, i): (tap, measure) for s, taps in plan.taps.items() for i, tap in enumerate(taps)}):
         run(token_id[:1], prompts[:1])

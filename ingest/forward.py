@@ -11,7 +11,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ..store.errors import InputError
+from .arguments import real_number, whole_number
 from .models import LoadedModel
+
+_BELOW_ONE = 1 - 2**-24  # the largest float32 below it: a draw of 1 would be beyond every token
 
 
 def model_input(token_id: npt.NDArray[np.int32], device: torch.device) -> dict[str, torch.Tensor]:
@@ -91,8 +94,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         """Refuse values that are not allowed."""
-        if self.max_new_tokens < 1:
-            raise InputError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        for name, least in (("max_new_tokens", 1), ("seed", 0)):
+            object.__setattr__(self, name, whole_number(getattr(self, name), name, least=least))
+        for name in ("temperature", "top_p"):
+            object.__setattr__(self, name, real_number(getattr(self, name), name))
         if not 0 <= self.temperature < float("inf"):
             raise InputError(f"temperature must be 0 or more, got {self.temperature}")
         if not 0 < self.top_p <= 1:
@@ -149,7 +154,8 @@ class Generation:
         device = model.device
         ids, mask = _left_padded(token_id)
         self._mask = torch.from_numpy(mask).to(device)
-        self._uniforms = torch.from_numpy(sampling.uniforms(prompts)).to(device, torch.float32)
+        uniforms = torch.from_numpy(sampling.uniforms(prompts)).to(torch.float32)
+        self._uniforms = uniforms.clamp(max=_BELOW_ONE).to(device)
         self._takes = set(inspect.signature(model.module.forward).parameters)
         self._cache: Any = None
         self._logits = self._feed(torch.from_numpy(ids).to(device))
@@ -216,7 +222,8 @@ def _choose(scores: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> 
     p = p.masked_fill(before >= sampling.top_p, 0.0)
     total = p.cumsum(dim=-1)
     place = (total <= uniform[:, None] * total[:, -1:]).sum(dim=-1, keepdim=True)
-    return tokens.gather(1, place.clamp(max=p.shape[1] - 1))[:, 0]
+    last = (p > 0).sum(dim=-1, keepdim=True) - 1  # a uniform number just below 1 may be rounded to 1
+    return tokens.gather(1, torch.minimum(place, last).clamp(min=0))[:, 0]
 
 
 def end_tokens(model: LoadedModel) -> list[int]:

@@ -52,6 +52,9 @@ def _tensor_digest(tensor: torch.Tensor) -> bytes:
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Digest of the tokenizer's whole definition and of its chat template."""
-    definition = tokenizer.backend_tokenizer.to_str()
-    return digest_bytes(definition.encode(), str(tokenizer.chat_template or "").encode())
+    """Digest of the tokenizer's whole definition and of its chat template.
+
+    How its last call padded and truncated is left out, although the tokenizer notes it.
+    """
+    definition = json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None, "truncation": None}
+    return digest_json({"definition": definition, "chat_template": str(tokenizer.chat_template or "")})

@@ -13,11 +13,13 @@ from ..store.errors import InputError, InputTypeError
 from ..store.paradigm import Paradigm
 from ..store.schema import SITES
 from ..store.writer import SiteSpec
+from .arguments import whole_number
 from .batches import fitting_batch_tokens
 from .capture import DTYPES
 from .forward import Sampling, end_tokens
 from .models import LoadedModel
 from .sites import Tap, find_taps
+from .structure import text_config
 from .tokens import Prompting, Prompts, Selection
 
 Keep = Literal["full", "summary"]
@@ -61,8 +63,8 @@ class Settings:
         """Refuse values that are not allowed."""
         if self.dtype is not None and self.dtype not in DTYPES:
             raise InputError(f"dtype must be one of {list(DTYPES)} or None, got {self.dtype!r}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.batch_size is not None:
+            object.__setattr__(self, "batch_size", whole_number(self.batch_size, "batch_size", least=1))
         if self.keep not in ("full", "summary"):
             raise InputError(f"keep must be 'full' or 'summary', got {self.keep!r}")
         if not self.sites:
@@ -176,7 +178,16 @@ class Plan:
     @cached_property
     def batch_tokens(self) -> int:
         """Tokens in a batch, as the memory allows."""
-        return fitting_batch_tokens(self.model, int(self.prompts.n_tokens.max()), logits=self.runs_head)
+        longest, kept = int(self.lengths(self.prompts.n_tokens).max()), 0
+        if self.settings.selection.is_generated:
+            config = text_config(self.model.module)
+            kept = 2 * int(config.num_hidden_layers) * int(config.hidden_size)  # keys and values
+            kept += sum(len(taps) * taps[0].width for taps in self.taps.values())
+        return fitting_batch_tokens(self.model, longest, logits=self.runs_head, kept=kept)
+
+    def lengths(self, n_tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Tokens that go through the model for prompts of so many."""
+        return n_tokens + self.settings.sampling.max_new_tokens * self.settings.selection.is_generated
 
     @cached_property
     def inputs(self) -> dict[str, Any]:

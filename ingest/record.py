@@ -1,5 +1,6 @@
 """Recording: a model is shown a paradigm, and its activations become a recording, unit by unit."""
 
+import operator
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from ..store.archive import open as open_recording
-from ..store.errors import InputError
+from ..store.errors import InputError, InputTypeError
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import library_versions, now
@@ -168,8 +169,8 @@ def prepare(
     resume: bool = True,
 ) -> "Prepared":
     """Check everything and load the model; nothing is written. The arguments are those of `record`."""
-    if part is not None and not 0 <= part[0] < part[1]:
-        raise InputError(f"part must be (k, n) with k from 0 to n - 1, got {part}")
+    if part is not None:
+        part = _checked(part)
     paradigm = as_paradigm(paradigm)
     location = Location.of(out)
     if RecordingWriter.is_allocated(location) and not resume:
@@ -179,6 +180,16 @@ def prepare(
     loaded = load_model(model, device=device, trust_remote_code=trust_remote_code)
     with loaded.evaluating():
         return Prepared(Plan(loaded, paradigm, settings), location, part)
+
+
+def _checked(part: Part) -> Part:
+    try:
+        k, n = map(operator.index, part)
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(f"part must be two whole numbers (k, n), got {part!r}") from error
+    if not 0 <= k < n:
+        raise InputError(f"part must be (k, n) with k from 0 to n - 1, got {part}")
+    return k, n
 
 
 class Prepared:
@@ -194,12 +205,15 @@ class Prepared:
 
     def __init__(self, plan: Plan, location: Location, part: Part | None = None) -> None:
         self.plan, self.location, self.part = plan, location, part
-        writer = self._writer()
-        if writer is not None:
-            _check_same(writer, plan.inputs)
+        self._writer()  # refuses what is there and differs
 
     def _writer(self) -> RecordingWriter | None:
-        return RecordingWriter(self.location) if RecordingWriter.is_allocated(self.location) else None
+        """Open what is recorded already, by whomever; it may have come up since the last call."""
+        if not RecordingWriter.is_allocated(self.location):
+            return None
+        writer = RecordingWriter(self.location)
+        _check_same(writer, self.plan.inputs)
+        return writer
 
     @cached_property
     def probe(self) -> Probe:
@@ -235,6 +249,9 @@ class Prepared:
                 self._wait_for_the_first()
             with self.location.claimed(shared=self.part is not None):
                 writer = self._record(progress)
+            if not writer.pending():
+                with self.location.claimed(wait=True):  # the last parts may end at the same time
+                    RecordingWriter(self.location).finalise()
         _warn_of_losses(writer)
         return open_recording(str(self.location), site=next(iter(self.plan.taps)))
 
@@ -259,11 +276,9 @@ class Prepared:
                 f"an activation is larger than float16 holds: {self.location} is begun again in float32",
                 stacklevel=4,
             )
-            self.location.clear()
+            writer.discard()
             writer = self._create("float32")
             self._record_units(writer, progress)
-        if not writer.pending():
-            writer.finalise()
         return writer
 
     def _create(self, dtype: str) -> RecordingWriter:
@@ -295,9 +310,6 @@ class Prepared:
                     f"the part 0 of {self.location} has not begun in {_PATIENCE_SECONDS / 60:.0f} minutes"
                 )
             time.sleep(_POLL_SECONDS)
-        writer = self._writer()
-        if writer is not None:
-            _check_same(writer, self.plan.inputs)
 
     def _units(self, writer: RecordingWriter) -> list[int]:
         k, n = self.part or (0, 1)

@@ -1,6 +1,7 @@
 """From text to tokens: what a model reads of each prompt, and which of its tokens are kept."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..store.errors import InputError, InputTypeError
+from .arguments import whole_number
 from .models import LoadedModel
 
 _AT_A_TIME = 1024  # prompts tokenized together: memory does not grow with their number
@@ -38,6 +40,11 @@ class Prompting:
     special_tokens: SpecialTokens = "tokenizer"
     truncate: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what is no number of tokens."""
+        if self.truncate is not None:
+            object.__setattr__(self, "truncate", whole_number(self.truncate, "truncate", least=1))
+
     def inputs(self) -> dict[str, Any]:
         """For the provenance."""
         return asdict(self)
@@ -54,8 +61,6 @@ class Prompting:
             raise InputError(
                 f"special_tokens must be 'tokenizer', 'bos' or 'none', got {self.special_tokens!r}"
             )
-        if self.truncate is not None and self.truncate < 1:
-            raise InputError(f"truncate must be at least 1, got {self.truncate}")
         if self.chat and not model.tokenizer.chat_template:
             raise InputError(f"the tokenizer of {model.name!r} has no chat template; leave chat out")
         if self.special_tokens == "bos" and model.tokenizer.bos_token_id is None:
@@ -117,11 +122,16 @@ def tokenize(model: LoadedModel, table: pd.DataFrame, prompting: Prompting | Non
 
 def _in_template(model: LoadedModel, texts: list[str]) -> tuple[list[str], list[int]]:
     """Put each text in the chat template, and say where it begins in the result."""
+
+    def show(text: str) -> str:
+        message = [{"role": "user", "content": text}]
+        return str(model.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+
+    before = len(os.path.commonprefix([show("a"), show("b")]))  # the template may hold the text's words too
     shown, starts = [], []
     for text in texts:
-        message = [{"role": "user", "content": text}]
-        whole = str(model.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-        place = whole.find(text.strip())
+        whole = show(text)
+        place = whole.find(text.strip(), before)
         if place < 0:
             raise InputError(f"the chat template of {model.name!r} changes the text {text[:40]!r}")
         shown.append(whole)
@@ -133,7 +143,9 @@ def _add_bos(model: LoadedModel, ids: list[list[int]], spans: list[Any], most: i
     bos = int(model.tokenizer.bos_token_id)
     for i, row in enumerate(ids):
         if row[:1] != [bos]:
-            ids[i], spans[i] = [bos, *row][:most], [(0, 0), *spans[i]][:most]
+            n = len(row) if most is None else min(len(row), most - 1)
+            kept = slice(len(row) - n, None) if model.tokenizer.truncation_side == "left" else slice(n)
+            ids[i], spans[i] = [bos, *row[kept]], [(0, 0), *spans[i][kept]]
 
 
 def _check_lengths(model: LoadedModel, table: pd.DataFrame, lengths: npt.NDArray[np.int64]) -> None:

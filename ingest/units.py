@@ -79,9 +79,9 @@ def run_unit(plan: Plan, prompts: slice, batch_tokens: int, buffers: Buffers, tr
         generated = plan.settings.selection.is_generated
         (_generate if generated else _prefill)(plan, unit, tokens, rows, rows + prompts.start, on_device)
 
-    groups = batches(tokens.n_tokens, batch_tokens, plan.settings.batch_size)
+    groups = batches(plan.lengths(tokens.n_tokens), batch_tokens, plan.settings.batch_size)
     unit.counts["split_batches"] = run_fitting(groups, run, plan.model.device)
-    copies = [pair for slab in slabs.values() for pair in slab.copies()]
+    copies = [pair for slab in slabs.values() for pair in slab.hand_over()]
     if on_device is not unit.logprob:
         copies.append((on_device, unit.logprob))
     unit.wait = transfer.begin(copies)
@@ -178,10 +178,15 @@ def finish(unit: Unit, *, clip: bool) -> tuple[dict[str, Any], dict[str, Any], d
             for prompt, n in enumerate(n_tokens):
                 cube[:, prompt, n:] = np.nan
             activations[site] = np.moveaxis(cube, 0, 2)
-        odd = np.flatnonzero(~np.isfinite(moments[site]["mean_abs"]).all(axis=(1, 2)))
+        odd = np.flatnonzero(~_is_finite(moments[site]).all(axis=(1, 2)))
         if len(odd):
             _mend(unit.counts, moments[site], activations.get(site), odd, n_tokens, clip=clip)
     return labels, activations, moments
+
+
+def _is_finite(moments: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
+    """Where the moments are numbers; a square may be beyond float32 though the value is not."""
+    return np.isfinite(moments["mean_abs"]) & np.isfinite(moments["m2"])
 
 
 def _mend(
@@ -195,7 +200,7 @@ def _mend(
 ) -> None:
     """Count what is not finite in some prompts, and clip what only float16 could not hold."""
     if activation is None:
-        counts["nonfinite"] += int((~np.isfinite(moments["mean_abs"][prompts])).sum())
+        counts["nonfinite"] += int((~_is_finite(moments)[prompts]).sum())
         return
     for prompt in prompts:
         rows = activation[prompt, : n_tokens[prompt]]
@@ -206,6 +211,7 @@ def _mend(
             counts["clipped"] += int(infinite.sum())
             rows[infinite] = np.sign(rows[infinite]) * _FLOAT16_MAX
         counts["nonfinite"] += int((~np.isfinite(rows)).sum())
-        mended = masked_moments(rows[None], np.ones((1, len(rows)), dtype=bool))
+        with np.errstate(invalid="ignore"):  # they are counted
+            mended = masked_moments(rows[None], np.ones((1, len(rows)), dtype=bool))
         for name in ("mean", "m2", "mean_abs"):
             moments[name][prompt] = mended[name][0]

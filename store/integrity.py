@@ -21,10 +21,15 @@ def unit_file(i: int) -> str:
     return f"actome/units/{i:06d}.json"
 
 
+def unit_files(location: Location) -> list[str]:
+    """List the files that hold the digests of units, without those whose writing was cut off."""
+    return [key for key in location.keys("actome/units") if key.endswith(".json")]
+
+
 def write_manifest(location: Location) -> str:
     """Digest every file, write the manifest, and note its digest in the root; return it."""
     known: dict[str, str] = {}
-    for key in location.keys("actome/units"):
+    for key in unit_files(location):
         known |= json.loads(location.read(key))["files"]
     files = {
         key: known.get(key) or digest_bytes(location.read(key))
@@ -120,7 +125,7 @@ def _verify_units(location: Location, present: set[str]) -> list[str]:
         breaches = [f"missing: {MANIFEST}"]
     else:
         breaches = ["unfinished: no manifest; only complete units are checked"]
-    for key in sorted(k for k in present if k.startswith("actome/units/")):
+    for key in unit_files(location):
         files = _listed(location.read(key))
         if files is None:
             breaches.append(f"damaged: {key} is not readable")

@@ -122,8 +122,11 @@ class Location:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        partial.write_bytes(content)
-        partial.replace(target)
+        try:
+            partial.write_bytes(content)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)  # on a full disk, half a file would be in the way
 
     def keys(self, prefix: str = "") -> list[str]:
         """Return the keys of all files below a folder of the group, sorted."""
@@ -137,17 +140,19 @@ class Location:
         """Remove a file."""
         self.fs.rm_file(self._path(key))
 
-    def clear(self) -> None:
-        """Remove every file."""
-        for key in self.keys():
-            self.remove(key)
-
     @contextmanager
-    def claimed(self, *, shared: bool) -> Iterator[None]:
+    def claimed(self, *, shared: bool = False, wait: bool = False) -> Iterator[None]:
         """Keep other processes from recording here as long as the ``with`` block lasts.
 
         Parts of one recording share the claim. Only a folder of a local POSIX disk can be claimed;
         elsewhere this does nothing.
+
+        Parameters
+        ----------
+        shared
+            Let others that share it in.
+        wait
+            Wait until no other process has the claim.
 
         Raises
         ------
@@ -161,7 +166,8 @@ class Location:
         folder = os.open(self.root, os.O_RDONLY)
         try:
             try:
-                fcntl.flock(folder, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+                fcntl.flock(folder, kind if wait else kind | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise InputError(f"{self} is being recorded by another process; wait for its end") from error
             except OSError as error:

@@ -125,8 +125,7 @@ class RecordingWriter:
             max(s.bytes_per_layer(n_tokens) for s in sites.values()),
             sum(s.bytes_per_layer(n_tokens) * len(s.layers) for s in sites.values()),
         )
-        for key in location.keys():  # of an allocation that was interrupted
-            location.remove(key)
+        _empty(location)  # of an allocation that was interrupted
         attrs = {"kind": "recording", "schema_version": VERSION}
         root = zarr.create_group(location.zarr_store(read_only=False), zarr_format=3, attributes=attrs)
         _create_root(root, labels, n_tokens, token_variables, unit)
@@ -145,6 +144,11 @@ class RecordingWriter:
             return False
         attrs = location.group().attrs
         return attrs.get("kind") != "recording" or "provenance" in attrs
+
+    def discard(self) -> None:
+        """Give the recording up, so that another can be created in its place."""
+        del self.group.attrs["provenance"]  # from here on it counts as an allocation that was interrupted
+        _empty(self.location)
 
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:
@@ -171,7 +175,7 @@ class RecordingWriter:
     def counts(self) -> dict[str, int]:
         """Add up what was counted while recording, over the units that are complete."""
         total: dict[str, int] = {}
-        for key in self.location.keys("actome/units"):
+        for key in integrity.unit_files(self.location):
             for name, n in json.loads(self.location.read(key))["counts"].items():
                 total[name] = total.get(name, 0) + n
         return total
@@ -316,6 +320,13 @@ class RecordingWriter:
         self.attrs["manifest_digest"] = integrity.write_manifest(self.location)
 
 
+def _empty(location: Location) -> None:
+    """Remove every file: first what says that prompts are complete, last what says that this is a group."""
+    rank = {"recorded": 0, "actome": 1, "zarr.json": 3}
+    for key in sorted(location.keys(), key=lambda key: rank.get(key.partition("/")[0], 2)):
+        location.remove(key)
+
+
 def _create(group: zarr.Group, variable: Variable, dtype: Any, shape: tuple[int, ...], **kwargs: Any) -> None:
     kwargs.setdefault("compressors", COMPRESSORS)
     group.create_array(
@@ -409,8 +420,8 @@ def _arrays(group: zarr.Group, prefix: str = "") -> Iterator[tuple[str, zarr.Arr
 
 @contextmanager
 def quiet_zarr() -> Iterator[None]:
-    """Silence two warnings of zarr: on consolidated metadata, and on the folder of our plain files."""
+    """Silence warnings of zarr: on consolidated metadata, and on files that are not its own."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        warnings.filterwarnings("ignore", message="Object at actome is not recognized")
+        warnings.filterwarnings("ignore", message=r"Object at (actome|\S+\.partial) is not recognized")
         yield

@@ -1,0 +1,73 @@
+"""The command line: one function a command, the same options as the public names.
+
+A wrong input gets one clear line on standard error and exit status 2; a defect of the program, its
+traceback.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import typer
+
+from .._version import __version__
+from ..store.errors import ActomeError
+from . import analyses, archive, recording
+
+COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+    "demo": recording.demo,
+    "record": recording.record,
+    "import": archive.import_,
+    "ls": archive.list_entries,
+    "info": archive.info,
+    "validate": archive.validate,
+    "verify": archive.verify,
+    "glm": analyses.glm,
+    "ica": analyses.ica,
+    "overlap": analyses.overlap,
+    "identify": analyses.identify,
+    "lesion": analyses.lesion,
+    "report": analyses.report,
+}
+
+app = typer.Typer(
+    help="Analyse the activations of language models the way neuroimaging analyses brains.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(standalone_mode=True)
+    except ActomeError as error:
+        _stop(error)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        _stop(error)  # the machine refused: a full disk, a file that must not be read
+
+
+def _stop(error: Exception) -> None:
+    print(f"actome: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"actome {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,165 @@
+"""Commands that analyse: `glm`, `ica`, `overlap`, `identify`, `lesion` and `report`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import CatalogOption, Json, Measure, Out, Recording, Site, masks_of, refuse_taken
+
+
+def glm(
+    name: Recording,
+    contrast: Annotated[
+        list[str], typer.Option("--contrast", "-c", help="Such as 'fr - mean(rest)'; may be given again.")
+    ],
+    out: Out,
+    formula: Annotated[str, typer.Option(help="A label, or a formula over the labels.")] = "condition",
+    measure: Measure = "magnitude",
+    noise: Annotated[str, typer.Option(help="cluster, cr2 or ols.")] = "cluster",
+    unit: Annotated[str, typer.Option(help="token or prompt.")] = "token",
+    control: Annotated[str, typer.Option(help="fdr, by or bonferroni.")] = "fdr",
+    alpha: Annotated[float, typer.Option(help="Error rate.")] = 0.05,
+    site: Site = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Fit a GLM and save its contrasts, with the neurons that stand out."""
+    import pandas as pd
+    import xarray as xr
+
+    from ..analyze.contrasts import compute_contrast
+    from ..analyze.glm import fit_glm
+    from ..analyze.threshold import threshold
+    from ..store.archive import open as open_recording
+    from ..store.archive import save_result
+
+    refuse_taken(out)
+    # the summaries hold all that these fits need
+    ds = open_recording(name, site=site, level="prompt", catalog=catalog)
+    fit = fit_glm(ds, formula, measure=measure, noise=noise, unit=unit)  # type: ignore[arg-type]
+    maps = [compute_contrast(fit, c) for c in contrast]
+    networks = pd.Index(contrast, dtype=object, name="network")
+    result = xr.concat(maps, networks, combine_attrs="drop_conflicts").compute()
+    result["mask"] = threshold(result, control=control, alpha=alpha)  # type: ignore[arg-type]
+    save_result(
+        result.assign_attrs(control=control, alpha=alpha), out, derived_from=ds.attrs.get("manifest_digest")
+    )
+    for c, n in zip(contrast, result["mask"].sum(("layer", "neuron")).to_numpy(), strict=True):
+        print(f"{c}: {n} of {result['mask'][0].size} neurons ({control}, alpha {alpha})")
+
+
+def ica(
+    name: Recording,
+    out: Out,
+    components: Annotated[int, typer.Option("--components", "-k", help="Components of the group.")] = 10,
+    subject: Annotated[str, typer.Option(help="'prompt', or a label.")] = "prompt",
+    runs: Annotated[int, typer.Option(help="Repeats with bootstrapped subjects.")] = 10,
+    seed: Annotated[int, typer.Option(help="Draws the bootstraps and the starts.")] = 0,
+    standardize: Annotated[bool, typer.Option(help="Give every neuron unit variance.")] = True,
+    site: Site = None,
+    catalog: CatalogOption = None,
+) -> None:
+    """Decompose a recording into networks and say how stable each is."""
+    from ..analyze.ica import group_ica
+    from ..store.archive import open as open_recording
+    from ..store.archive import save_result
+
+    refuse_taken(out)
+    ds = open_recording(name, site=site, catalog=catalog)
+    result = group_ica(
+        ds, n_components=components, subject=subject, n_runs=runs, seed=seed, standardize=standardize
+    )
+    save_result(result, out, derived_from=ds.attrs.get("manifest_digest"))
+    for i, value in enumerate(result["stability"].to_numpy()):
+        print(f"component {i}: stability {value:.3f}")
+
+
+def overlap(
+    first: Annotated[str, typer.Argument(help="Saved contrasts, components or masks.")],
+    second: Annotated[
+        str | None, typer.Argument(help="Others; the first among themselves when left out.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="dice, jaccard or coefficient.")] = "dice",
+    catalog: CatalogOption = None,
+    as_json: Json = False,
+) -> None:
+    """Print how far networks share their neurons."""
+    from ..analyze.overlap import overlap as run
+
+    a = masks_of(first, catalog)
+    ds = run(a, None if second is None else masks_of(second, catalog), metric=metric)  # type: ignore[arg-type]
+    table = ds[metric].to_pandas()
+    print(table.to_json(orient="split", indent=1) if as_json else table.round(3).to_string())
+
+
+def identify(
+    name: Recording,
+    by: Annotated[str, typer.Option(help="Label whose values are left out in turn.")] = "run",
+    measure: Measure = "magnitude",
+    permutations: Annotated[int, typer.Option(help="Label permutations.")] = 200,
+    site: Site = None,
+    catalog: CatalogOption = None,
+    as_json: Json = False,
+) -> None:
+    """Name the condition of held-out prompts from the networks of the others."""
+    from ..analyze.identification import identify as run
+    from ..store.archive import open as open_recording
+
+    ds = run(
+        open_recording(name, site=site, level="prompt", catalog=catalog),
+        by=by,
+        measure=measure,  # type: ignore[arg-type]
+        n_permutations=permutations,
+    )
+    if as_json:
+        print(json.dumps({"accuracy": float(ds["accuracy"]), "p_value": float(ds["p_value"])}))
+        return
+    print(ds["confusion"].to_pandas().to_string())
+    print(f"accuracy {float(ds['accuracy']):.3f}, p {float(ds['p_value']):.3g}")
+
+
+def lesion(
+    model: Annotated[str, typer.Argument(help="'demo', a Hugging Face id, or a local folder.")],
+    paradigm: Annotated[Path, typer.Argument(help="The texts to score.")],
+    masks: Annotated[str, typer.Argument(help="Saved contrasts, components or masks.")],
+    out: Out,
+    reference: Annotated[
+        str | None, typer.Option(help="A recording that the controls are matched on.")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="zero, mean, scale or add.")] = "zero",
+    amount: Annotated[float | None, typer.Option(help="For scale and add.")] = None,
+    controls: Annotated[int, typer.Option(help="Matched random controls per network.")] = 99,
+    seed: Annotated[int, typer.Option(help="Draws the controls.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cuda:0.")] = None,
+    site: Annotated[str, typer.Option(help="Site of the neurons.")] = "mlp",
+    catalog: CatalogOption = None,
+) -> None:
+    """Score texts under the lesion of each network and of its controls; print the rise of the loss."""
+    from ..analyze.effects import lesion_effects
+    from ..ingest.score import score
+    from ..store.archive import open as open_recording
+
+    against = None
+    if reference is not None:
+        against = open_recording(reference, site=site, level="prompt", catalog=catalog)
+    scores = score(
+        model, paradigm, out, masks_of(masks, catalog),
+        site=site, kind=kind, amount=amount, reference=against,  # type: ignore[arg-type]
+        controls=controls, seed=seed, device=device,
+    )  # fmt: skip
+    print(lesion_effects(scores)["effect"].to_pandas().round(3).to_string())
+
+
+def report(
+    results: Annotated[
+        list[str], typer.Argument(help="Recordings and results: paths or names of the catalog.")
+    ],
+    out: Out,
+    catalog: CatalogOption = None,
+) -> None:
+    """Write one self-contained HTML file from recordings and results."""
+    from ..analyze.report import report as run
+    from ..store.archive import open as open_result
+
+    print(run(*(open_result(name, catalog=catalog) for name in results), out=out))

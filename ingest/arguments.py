@@ -1,0 +1,39 @@
+"""Numbers that a user gives: whole or not, in Python's types whichever they come in."""
+
+import operator
+from typing import Any
+
+from ..store.errors import InputError, InputTypeError
+
+
+def whole_number(value: Any, what: str, *, least: int) -> int:
+    """Return a whole number.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        It is less than `least`, or no whole number.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise InputTypeError(f"{what} must be a whole number, got {value!r}") from error
+    if number < least:
+        raise InputError(f"{what} must be at least {least}, got {number}")
+    return number
+
+
+def real_number(value: Any, what: str) -> float:
+    """Return a number.
+
+    Raises
+    ------
+    InputTypeError
+        It is no number.
+    """
+    if isinstance(value, (str, bytes)):
+        raise InputTypeError(f"{what} must be a number, got {value!r}")
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(f"{what} must be a number, got {value!r}") from error
