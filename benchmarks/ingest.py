@@ -105,6 +105,16 @@ def contenders(
         for i, rows in enumerate(ids.split(batch)):
             save_file({str(k): x for k, x in enumerate(hooked(rows))}, folder / f"{i}.safetensors")
 
+    config = module.config
+    block = np.random.default_rng(0).bytes(
+        2 * batch * N_TOKENS * config.num_hidden_layers * config.intermediate_size
+    )
+
+    def raw_write(folder: Path) -> None:
+        with (folder / "raw").open("wb") as file:
+            for _ in ids.split(batch):
+                file.write(block)
+
     out = {
         "bare forward": bare,
         "bare forward, no head": without_head,
@@ -115,6 +125,7 @@ def contenders(
         "np.save": numpy_save,
         "safetensors": safetensors,
         "one text at a time, torch.save": naive,
+        "no model: raw write of as many bytes": raw_write,
     }
     return out | _peers(module, ids, batch)
 

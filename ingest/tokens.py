@@ -1,7 +1,6 @@
 """From text to tokens: what a model reads of each prompt, and which of its tokens are kept."""
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -61,6 +60,9 @@ class Prompting:
             raise InputError(
                 f"special_tokens must be 'tokenizer', 'bos' or 'none', got {self.special_tokens!r}"
             )
+        own = 0 if self.chat or self.special_tokens == "none" else model.tokenizer.num_special_tokens_to_add()
+        if self.truncate is not None and self.truncate < own:  # the tokenizer would not truncate at all
+            raise InputError(f"truncate must be at least {own}, the tokenizer's own, got {self.truncate}")
         if self.chat and not model.tokenizer.chat_template:
             raise InputError(f"the tokenizer of {model.name!r} has no chat template; leave chat out")
         if self.special_tokens == "bos" and model.tokenizer.bos_token_id is None:
@@ -127,7 +129,8 @@ def _in_template(model: LoadedModel, texts: list[str]) -> tuple[list[str], list[
         message = [{"role": "user", "content": text}]
         return str(model.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
 
-    before = len(os.path.commonprefix([show("a"), show("b")]))  # the template may hold the text's words too
+    pairs = zip(show("a"), show("b"), strict=False)
+    before = next((i for i, (a, b) in enumerate(pairs) if a != b), 0)  # its own words may be the text's too
     shown, starts = [], []
     for text in texts:
         whole = show(text)

@@ -1,5 +1,6 @@
 """One unit of a recording: its prompts go through the model, batch by batch, into one slab a site."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +69,7 @@ def run_unit(plan: Plan, prompts: slice, batch_tokens: int, buffers: Buffers, tr
     slabs = {}
     for site in plan.taps:
         cube = buffers.get(f"{site}/cube")
-        sums = buffers[f"{site}/sums"][:, :, :n_prompts]
+        sums = _in_one_piece(buffers[f"{site}/sums"], n_prompts)
         slabs[site] = Slab(plan.settings.neurons, sums, None if cube is None else cube[:, :n_prompts])
     unit = Unit(labels, slabs, buffers["logprob"][:n_prompts].fill_(torch.nan))
     if plan.has_logprob:
@@ -86,6 +87,13 @@ def run_unit(plan: Plan, prompts: slice, batch_tokens: int, buffers: Buffers, tr
         copies.append((on_device, unit.logprob))
     unit.wait = transfer.begin(copies)
     return unit
+
+
+def _in_one_piece(sums: torch.Tensor, n_prompts: int) -> torch.Tensor:
+    """Room for the sums of so many prompts, without gaps: a GPU copies into it without waiting."""
+    n_layers, n_sums, _, n_neurons = sums.shape
+    shape = (n_layers, n_sums, n_prompts, n_neurons)
+    return sums.flatten()[: math.prod(shape)].view(shape)
 
 
 def _empty_labels(plan: Plan, prompts: slice) -> dict[str, npt.NDArray[Any]]:
@@ -186,7 +194,7 @@ def finish(unit: Unit, *, clip: bool) -> tuple[dict[str, Any], dict[str, Any], d
 
 def _is_finite(moments: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
     """Where the moments are numbers; a square may be beyond float32 though the value is not."""
-    return np.isfinite(moments["mean_abs"]) & np.isfinite(moments["m2"])
+    return np.asarray(np.isfinite(moments["mean_abs"]) & np.isfinite(moments["m2"]))
 
 
 def _mend(

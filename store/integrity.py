@@ -125,7 +125,7 @@ def _verify_units(location: Location, present: set[str]) -> list[str]:
         breaches = [f"missing: {MANIFEST}"]
     else:
         breaches = ["unfinished: no manifest; only complete units are checked"]
-    for key in unit_files(location):
+    for key in sorted(k for k in present if k.startswith("actome/units/") and k.endswith(".json")):
         files = _listed(location.read(key))
         if files is None:
             breaches.append(f"damaged: {key} is not readable")
@@ -137,7 +137,7 @@ def _verify_units(location: Location, present: set[str]) -> list[str]:
 def _compare(location: Location, present: set[str], files: dict[str, str]) -> list[str]:
     breaches = []
     for key, digest in files.items():
-        if key not in present:
+        if key not in present and not location.exists(key):  # it may be written just now
             breaches.append(f"missing: {key}")
         elif digest_bytes(location.read(key)) != digest:
             breaches.append(f"damaged: {key}")

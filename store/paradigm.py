@@ -13,14 +13,13 @@ from .design import Design, lay_out
 from .errors import InputError, InputTypeError, MissingFileError
 from .prompts import PromptDataset, PromptFile
 from .provenance import digest_json
-from .schema import ROOT, SITE, SITES, SUMMARY
+from .tables import check_columns, check_unique, integer_column, label_column, name_column
 from .template import Template, columns_of, fill
 from .yaml import describe, read_mapping
 
 SHIPPED = Path(__file__).parents[1] / "paradigms"
 
 _LABELS = ("prompt", "text", "condition", "block", "run")
-_RESERVED = {v.name for v in (*ROOT, *SITE, *SUMMARY)} - set(_LABELS) | {"token", *SITES}
 
 
 def _form_of(prompts: Any) -> str:
@@ -208,66 +207,21 @@ def _normalise(table: pd.DataFrame) -> pd.DataFrame:
     table = table.rename(columns=str).rename(columns={"id": "prompt"}).reset_index(drop=True)
     if not len(table):
         raise InputError("a paradigm needs at least one prompt, got none")
-    _check_columns(list(table.columns))
+    if "text" not in table:
+        raise InputError(f"prompts need a column 'text', got {list(table.columns)}")
+    check_columns(list(table.columns), _LABELS)
     bad = [i for i, t in enumerate(table["text"]) if not (isinstance(t, str) and t)]
     if bad:
         raise InputError(f"prompts {bad[:5]} have no text; every prompt needs a non-empty string")
-    table["condition"] = _names(table["condition"], "condition") if "condition" in table else "all"
+    table["condition"] = name_column(table["condition"], "condition") if "condition" in table else "all"
     for column, default in (("block", -1), ("run", 0)):
-        table[column] = _integers(table[column], column) if column in table else default
+        table[column] = integer_column(table[column], column) if column in table else default
     if "prompt" not in table:
         number = table.groupby("condition", sort=False).cumcount()
         table["prompt"] = [f"{c}-{i:04d}" for c, i in zip(table["condition"], number, strict=True)]
-    table["prompt"] = _names(table["prompt"], "prompt")
-    twice = table["prompt"][table["prompt"].duplicated()].unique()
-    if len(twice):
-        raise InputError(f"prompt ids must be unique; {list(twice[:5])} stand more than once")
+    table["prompt"] = name_column(table["prompt"], "prompt")
+    check_unique(table["prompt"])
     further = [c for c in table.columns if c not in _LABELS]
     for column in further:
-        table[column] = _label_column(table[column])
+        table[column] = label_column(table[column])
     return table[[*_LABELS, *further]]
-
-
-def _check_columns(columns: list[str]) -> None:
-    """Columns become arrays of the recording: their names must be free, and fit for a file."""
-    if "text" not in columns:
-        raise InputError(f"prompts need a column 'text', got {columns}")
-    if len(set(columns)) < len(columns):
-        raise InputError(f"a column stands twice ('id' is short for 'prompt'), got {columns}")
-    reserved = sorted(_RESERVED & set(columns))
-    if reserved:
-        raise InputError(f"columns {reserved} are reserved for what is recorded; rename them")
-    unfit = [c for c in columns if not c or "/" in c or c.startswith((".", "__"))]
-    if unfit:
-        raise InputError(
-            f"columns {unfit} cannot name an array: no '/', no '.' or '__' in front; rename them"
-        )
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
-
-
-def _names(values: "pd.Series[Any]", column: str) -> "pd.Series[Any]":
-    """Text that a prompt cannot do without."""
-    missing = [i for i, v in enumerate(values) if _is_missing(v) or v == ""]
-    if missing:
-        raise InputError(f"prompts {missing[:5]} have no {column!r}; give one to every prompt or to none")
-    return values.map(str).astype(object)
-
-
-def _integers(values: "pd.Series[Any]", column: str) -> "pd.Series[Any]":
-    try:
-        whole = values.astype("int64")
-    except (ValueError, TypeError) as error:
-        raise InputError(f"column {column!r} must hold whole numbers: {error}") from error
-    if values.dtype.kind == "f" and (whole != values).any():
-        raise InputError(f"column {column!r} must hold whole numbers, got {values[whole != values].iloc[0]}")
-    return whole
-
-
-def _label_column(values: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Keep numbers and booleans; everything else, missing values too, becomes text."""
-    if values.dtype.kind in "iufb" and not values.isna().any():
-        return pd.Series(np.asarray(values.tolist()), index=values.index)
-    return values.map(lambda v: "" if _is_missing(v) else str(v)).astype(object)

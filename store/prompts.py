@@ -1,8 +1,7 @@
 """Where prompts come from: a file beside the paradigm, or a data set of Hugging Face."""
 
-import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 import pydantic
 
 from .errors import ActomeError, InputError, MissingDependencyError, MissingFileError
+from .tables import read_table
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _COMPLETED = {"prompt", "condition", "block", "run"}  # columns that a paradigm has in any case
@@ -40,24 +40,7 @@ class PromptFile(pydantic.BaseModel, extra="forbid", frozen=True):
         MissingFileError, InputError, MissingDependencyError
             It is not there, is not what its name says, or is Parquet and pyarrow is not installed.
         """
-        path = folder / self.file
-        if not path.is_file():
-            raise MissingFileError(f"there is no prompt file at {path}")
-        readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-            ".csv": _read_csv,
-            ".txt": _read_txt,
-            ".jsonl": _read_jsonl,
-            ".parquet": pd.read_parquet,
-        }
-        kind = path.suffix.lower()
-        if kind not in readers:
-            raise InputError(f"prompt file {path} must end in {', '.join(readers)}, got {kind!r}")
-        try:
-            return readers[kind](path)
-        except ImportError as error:
-            raise MissingDependencyError(f"prompt file {path} needs the package pyarrow: {error}") from error
-        except ValueError as error:
-            raise InputError(f"prompt file {path} is not {kind[1:]}: {error}") from error
+        return read_table(folder / self.file, "prompt file", lines=True)
 
 
 class PromptDataset(pydantic.BaseModel, extra="forbid", frozen=True):
@@ -184,19 +167,3 @@ def _named(rows: Any, column: str) -> list[Any]:
     if names is None:
         return values
     return [None if value is None or value < 0 else names[value] for value in values]
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-
-
-def _read_txt(path: Path) -> pd.DataFrame:
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
-    return pd.DataFrame({"text": [line for line in lines if line.strip()]})
-
-
-def _read_jsonl(path: Path) -> pd.DataFrame:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("every line must be an object")
-    return pd.DataFrame(rows)

@@ -1,23 +1,26 @@
 """The table of labels that comes with imported activations: one row a prompt."""
 
-import json
 import os
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import InputError, InputTypeError, MissingDependencyError, MissingFileError
-from ..schema import ROOT, SITE, SITES, SUMMARY
+from ..errors import InputError, InputTypeError
+from ..tables import (
+    check_columns,
+    check_unique,
+    integer_column,
+    label_column,
+    name_column,
+    read_table,
+)
 
 Labels = pd.DataFrame | str | os.PathLike[str]
 
 _WHOLE = ("block", "run", "n_tokens")
-_TAKEN = {v.name for v in (*ROOT, *SITE, *SUMMARY)} - {"prompt", "text", "condition", *_WHOLE}
-_RESERVED = _TAKEN | {"token", *SITES}
+_GIVEN = ("prompt", "text", "condition", *_WHOLE)
 
 
 def read_labels(labels: Labels) -> pd.DataFrame:
@@ -41,18 +44,16 @@ def read_labels(labels: Labels) -> pd.DataFrame:
         cannot become an array; Parquet needs pyarrow.
     """
     if isinstance(labels, (str, os.PathLike)):
-        labels = _read_file(Path(labels))
+        labels = read_table(Path(labels), "table of labels")
     if not isinstance(labels, pd.DataFrame):
         raise InputTypeError(
             f"labels must be a DataFrame or the path of a table, got {type(labels).__name__}"
         )
     table = labels.rename(columns=str).rename(columns={"id": "prompt"}).reset_index(drop=True)
-    _check_columns([str(c) for c in table.columns])
+    check_columns(list(table.columns), _GIVEN)
     columns = {str(c): _column(str(c), table[c]) for c in table.columns}
     if "prompt" in columns:
-        twice = columns["prompt"][columns["prompt"].duplicated()].unique()
-        if len(twice):
-            raise InputError(f"prompt ids must be unique; the labels have {list(twice[:5])} more than once")
+        check_unique(columns["prompt"])
     return pd.DataFrame(columns, index=table.index)
 
 
@@ -106,85 +107,12 @@ def match_ids(labels: pd.DataFrame, ids: list[str], what: str) -> list[int]:
     return [place[name] for name in labels["prompt"]]
 
 
-def _read_file(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise MissingFileError(f"there is no file of labels at {path}")
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".csv": _read_csv,
-        ".jsonl": _read_jsonl,
-        ".parquet": pd.read_parquet,
-    }
-    kind = path.suffix.lower()
-    if kind not in readers:
-        raise InputError(f"labels {path} must end in {', '.join(readers)}, got {kind!r}")
-    try:
-        return readers[kind](path)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"labels {path} need the package pyarrow, which is not installed here: "
-            "pip install 'actome[arrow]'"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"labels {path} are not {kind[1:]}: {error}") from error
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-        except pd.errors.ParserWarning as error:
-            raise ValueError("a row has more fields than the header names") from error
-
-
-def _read_jsonl(path: Path) -> pd.DataFrame:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("every line must be an object")
-    return pd.DataFrame(rows)
-
-
-def _check_columns(columns: list[str]) -> None:
-    """Columns become arrays of the recording: their names must be free, and fit for a file."""
-    if len(set(columns)) < len(columns):
-        raise InputError(f"a column of the labels stands twice ('id' is short for 'prompt'), got {columns}")
-    reserved = sorted(_RESERVED & set(columns))
-    if reserved:
-        raise InputError(f"label columns {reserved} are reserved for what is recorded; rename them")
-    unfit = [c for c in columns if not c or "/" in c or c.startswith((".", "__"))]
-    if unfit:
-        raise InputError(
-            f"label columns {unfit} cannot name an array: no '/', no '.' or '__' in front; rename them"
-        )
-
-
 def _column(name: str, values: "pd.Series[Any]") -> "pd.Series[Any]":
     """Return a column as what the store holds: whole numbers, numbers, truth values, or text."""
-    missing = [i for i, v in enumerate(values) if _is_missing(v)]
-    if name in ("prompt", "condition", *_WHOLE):
-        absent = missing or [i for i, v in enumerate(values) if v == ""]
-        if absent:
-            raise InputError(f"rows {absent[:5]} of the labels have no {name!r}; give one to every row")
+    if name in ("prompt", "condition"):
+        return name_column(values, name)
     if name in _WHOLE:
-        return _whole(name, values)
-    if name not in ("prompt", "text", "condition") and values.dtype.kind in "iufb" and not missing:
-        return pd.Series(np.asarray(values.tolist()), index=values.index)
-    return values.map(lambda v: "" if _is_missing(v) else str(v)).astype(object)
-
-
-def _whole(name: str, values: "pd.Series[Any]") -> "pd.Series[Any]":
-    try:
-        whole = values.astype("int64")
-    except (ValueError, TypeError) as error:
-        raise InputError(f"label column {name!r} must hold whole numbers: {error}") from error
-    if values.dtype.kind == "f" and (whole != values).any():
-        raise InputError(
-            f"label column {name!r} must hold whole numbers, got {values[whole != values].iloc[0]}"
-        )
-    return whole
-
-
-def _is_missing(value: Any) -> bool:
-    return (
-        value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value))
-    )
+        return integer_column(name_column(values, name) if values.dtype.kind not in "iufb" else values, name)
+    if name == "text":
+        return label_column(values.astype(object))
+    return label_column(values)

@@ -18,7 +18,11 @@ def paradigm_of(prompts: list[list[int]]) -> Paradigm:
 
 
 def plan_of(model: ModelLike, paradigm: Paradigm, *, sites: Any = ("mlp",), tokens="prompt", **options: Any):
-    settings = {"sites": dict.fromkeys(sites), "selection": Selection.of(tokens), "dtype": "float32"} | options
+    settings = {
+        "sites": dict.fromkeys(sites),
+        "selection": Selection.of(tokens),
+        "dtype": "float32",
+    } | options
     return Plan(load_model(model), paradigm, Settings(**settings))
 
 

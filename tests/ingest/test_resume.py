@@ -1,12 +1,15 @@
 """A recording that is interrupted, by whatever, stays sound and goes on to the same bytes."""
 
 import errno
+import json
 import math
 import multiprocessing
 import re
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -75,8 +78,8 @@ def assert_sound(path, reference):
     for level, ds in seen.items():
         expected = actome.open(reference, site="mlp", level=level).sel(prompt=ds.prompt).load()
         xr.testing.assert_identical(ds.drop_attrs(), expected.drop_attrs())
-    unfinished = ("unfinished: no manifest", "damaged: zarr.json names no manifest")
-    assert [line for line in verify(path) if not line.startswith(unfinished)] == []
+    unfinished = r"unfinished: no manifest|damaged: zarr\.json names no manifest|foreign: .*\.partial$"
+    assert [line for line in verify(path) if not re.match(unfinished, line)] == []
     return seen["token"].sizes["prompt"]
 
 
@@ -159,7 +162,7 @@ def fail_and_go_on(faults, run, path, reference, at, *, torn):
 
 
 @pytest.mark.parametrize("torn", [False, True])
-@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [12, pytest.param(1, marks=pytest.mark.slow)])
 def test_record__a_fault_at_any_change_of_a_file_is_made_good(
     loaded, few, reference, faults, tmp_path, torn, step
 ):
@@ -171,7 +174,7 @@ def test_record__a_fault_at_any_change_of_a_file_is_made_good(
     n = len(faults.changes)
     assert n >= 45
     seen = set()
-    for at in range(step // 2, n, step):
+    for at in sorted({*range(step // 2, n, step), n - 3, n - 2, n - 1}):  # the last three finalise
         path = tmp_path / f"{at}.zarr"
         seen.add(fail_and_go_on(faults, run, path, reference, at, torn=torn))
         shutil.rmtree(path)
@@ -179,7 +182,7 @@ def test_record__a_fault_at_any_change_of_a_file_is_made_good(
 
 
 @pytest.mark.parametrize("first", [20, 75])
-@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_record__a_fault_while_going_on_is_made_good_too(
     loaded, few, reference, faults, tmp_path, first, step
 ):
@@ -229,7 +232,18 @@ def loud_phantom():
     )
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def sound_in_either_type(path, expected):
+    """Let a reader look while float16 gives way to float32. Return how many prompts it sees."""
+    try:
+        ds = actome.open(path).load()
+    except (InputError, MissingFileError) as error:
+        assert re.search("has no recorded prompts yet|there is no recording", str(error))
+        return 0
+    np.testing.assert_allclose(ds.activation, expected.activation.sel(prompt=ds.prompt), 1e-3, 1e-3)
+    return ds.sizes["prompt"]
+
+
+@pytest.mark.parametrize("step", [14, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:an activation is larger than float16 holds")
 def test_record__a_fault_while_it_begins_again_in_float32_is_made_good(tmp_path, faults, step):
     model, paradigm = loud_phantom()
@@ -243,19 +257,13 @@ def test_record__a_fault_while_it_begins_again_in_float32_is_made_good(tmp_path,
     assert expected.activation.dtype == np.float32
     seen = set()
     last = n - changes[::-1].index("remove")
-    for at in range(changes.index("remove") - 2, last + 2, step):
+    for at in range(changes.index("remove") - 1, last + 2, step):
         path = tmp_path / f"{at}.zarr"
         faults.start(at, torn=True)
         with pytest.raises(OSError, match="No space left"):
             run(path)
         faults.start()
-        if "recorded/c/0" in files(path):
-            ds = actome.open(path).load()
-            assert ds.activation.dtype == np.float16
-            np.testing.assert_allclose(ds.activation, expected.activation.sel(prompt=ds.prompt), 1e-3, 1e-3)
-            seen.add(ds.sizes["prompt"])
-        else:
-            seen.add(assert_sound(path, tmp_path / "whole.zarr"))
+        seen.add(sound_in_either_type(path, expected))
         run(path)
         assert_finished(path, tmp_path / "whole.zarr")
         shutil.rmtree(path)
@@ -492,6 +500,16 @@ def test_record__killed_again_and_again_it_comes_to_the_same_bytes(start, large,
     assert_finished(path, large)
 
 
+def test_record__a_reader_beside_it_never_sees_half_a_prompt(start, large, tmp_path):
+    path, seen = tmp_path / "r.zarr", []
+    process = start(path)
+    while process.is_alive():
+        seen.append(assert_sound(path, large))
+    assert process.exitcode == 0
+    assert seen == sorted(seen)
+    assert any(0 < n < 1000 for n in seen)
+
+
 def test_record__ctrl_c_ends_a_process_between_two_units(start, large, tmp_path):
     path = tmp_path / "r.zarr"
     process = start(path)
@@ -565,7 +583,9 @@ def test_record__parts_that_end_at_once_finalise_once(loaded, few, reference, tm
 
     monkeypatch.setattr(RecordingWriter, "finalise", slow)
     monkeypatch.setattr(record_module.Prepared, "_record_units", record_units_)
-    settings = record_module.Settings(sites={"mlp": None}, layers=(0, 2), neurons=tuple(range(6)), dtype="float32")
+    settings = record_module.Settings(
+        sites={"mlp": None}, layers=(0, 2), neurons=tuple(range(6)), dtype="float32"
+    )
     ended = []
 
     def run(k):
@@ -586,5 +606,9 @@ def test_record__parts_that_end_at_once_finalise_once(loaded, few, reference, tm
 
 @pytest.mark.slow
 def test_record__memory_does_not_grow_with_the_prompts():
-    sizes = memory.peaks(48, (1, 4, 16))
-    assert max(sizes) / min(sizes) < 1.1
+    script = Path(__file__).parents[2] / "benchmarks" / "memory.py"
+    command = [sys.executable, str(script), "--prompts", "256", "--shard", "2", "--json"]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert len({one["unit"] for one in found}) == 1  # as large in all, so that only their number differs
+    assert [one["prompts"] for one in found] == [256, 1024, 4096]
+    assert found[-1]["peak"] < 1.1 * found[0]["peak"]

@@ -5,14 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import zarr
 from torch import nn
 
+import actome
 from actome.ingest.capture import Kept, Slab, captured
 from actome.ingest.forward import Sampling, end_tokens
 from actome.ingest.models import load_model
 from actome.ingest.sites import Tap
 from actome.ingest.units import Float16OverflowError, Unit, finish
+from actome.store.location import Location
 from actome.store.moments import masked_moments
+from actome.store.writer import RecordingWriter
 
 from .architectures import ARCHITECTURES, N_LAYERS, ROUTED, observe, tokenizer
 from .memory import one_unit, paradigm_of
@@ -116,6 +120,68 @@ def test_run_unit__does_not_depend_on_the_batch(name, tokens, rng):
                 )
         if "logprob" in whole[0]:
             np.testing.assert_allclose(other[0]["logprob"], whole[0]["logprob"], **CLOSE)
+
+
+def test_record__batches_stay_within_a_unit(tmp_path):
+    module, _ = built("llama")
+    prompts, seen = [[i + 3] * (1 + i % 5) for i in range(20)], []
+    handle = module.get_input_embeddings().register_forward_pre_hook(
+        lambda m, args: seen.append(args[0][:, 0])
+    )
+    actome.record(
+        (module, tokenizer()), paradigm_of(prompts), tmp_path / "r.zarr", batch_size=8, dtype="float32"
+    )
+    handle.remove()
+    unit = RecordingWriter(Location.of(tmp_path / "r.zarr")).units[0].stop
+    assert unit == 3
+    first = [sorted((ids - 3).tolist()) for ids in seen]
+    assert first == [list(range(i, min(i + 3, 20))) for i in range(0, 20, 3)]
+
+
+def test_record__long_prompts_lie_in_several_chunks_of_tokens(tmp_path, rng):
+    llama = replace(ALL["llama"], config=ALL["llama"].config | {"max_position_embeddings": 400})
+    module, sites = llama.build(), ("mlp", "residual")
+    prompts = [rng.integers(3, 40, n).tolist() for n in (300, 5, 130, 64, 65)]
+    path = tmp_path / "r.zarr"
+    actome.record((module, tokenizer()), paradigm_of(prompts), path, sites=sites, dtype="float32")
+    places = {site: llama.places()[site] for site in sites}
+    for site in sites:
+        assert zarr.open_array(path / site / "activation", mode="r").chunks == (
+            1,
+            64,
+            1,
+            24 if site == "mlp" else 16,
+        )
+        values = actome.open(path, site=site).activation.to_numpy()
+        for i, ids in enumerate(prompts):
+            expected = seen_alone(module, ids, places)[site]
+            np.testing.assert_allclose(values[i, : len(ids)], expected, **CLOSE)
+            assert np.isnan(values[i, len(ids) :]).all()
+    assert actome.verify(path) == []
+
+
+@pytest.mark.parametrize("tokens", ["prompt", "last", "generated"])
+def test_record__slabs_on_a_device_are_copied_to_the_host(tmp_path, monkeypatch, tokens):
+    """The host itself stands in for the device."""
+    model = (built("llama")[0], tokenizer())
+    paradigm = paradigm_of([[i + 3] * (1 + i % 5) for i in range(20)])  # the last unit is a partial one
+    options = {"sites": ("mlp", "residual"), "tokens": tokens, "max_new_tokens": 3, "batch_size": 2}
+
+    def place(self, name, host, layer, device):
+        return self._on_device.setdefault((name, layer), torch.full_like(host[layer], 7.0))
+
+    actome.record(model, paradigm, tmp_path / "host.zarr", **options)
+    monkeypatch.setattr(Slab, "_place", place)
+    actome.record(model, paradigm, tmp_path / "device.zarr", **options)
+    host, device = (
+        {
+            str(p.relative_to(folder)): p.read_bytes()
+            for p in folder.rglob("*")
+            if "/c/" in str(p) and p.is_file()
+        }
+        for folder in (tmp_path / "host.zarr", tmp_path / "device.zarr")
+    )
+    assert host == device and any("summary" in key for key in host)
 
 
 def unit_of(cube, n_tokens, *, keep="full"):

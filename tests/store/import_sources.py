@@ -66,11 +66,12 @@ def write_saelens(
     """
     folder.mkdir(parents=True)
     n_rows, n_tokens, _ = next(iter(hooks.values())).shape
+    dtype = np.dtype(storage().to_pandas_dtype()).name
     fields, columns = [], []
     for name, values in hooks.items():
         extension = {
             "ARROW:extension:name": "datasets.features.features.Array2DExtensionType",
-            "ARROW:extension:metadata": json.dumps([list(values.shape[1:]), "float32"]),
+            "ARROW:extension:metadata": json.dumps([list(values.shape[1:]), dtype]),
         }
         kind = pa.list_(pa.list_(storage()))
         fields.append(pa.field(name, kind, metadata=extension))
@@ -79,7 +80,7 @@ def write_saelens(
         fields.append(pa.field("token_ids", pa.list_(pa.int32(), n_tokens)))
         columns.append(ids.tolist())
     features = {
-        name: {"shape": list(values.shape[1:]), "dtype": "float32", "_type": "Array2D"}
+        name: {"shape": list(values.shape[1:]), "dtype": dtype, "_type": "Array2D"}
         for name, values in hooks.items()
     }
     schema = pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})

@@ -143,15 +143,15 @@ def test_read_labels__csv_is_text_but_for_whole_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        ({"id": ["a", "a"]}, r"prompt ids must be unique; the labels have \['a'\] more than once"),
-        ({"id": ["a", None]}, r"rows \[1\] of the labels have no 'prompt'"),
-        ({"condition": ["a", ""]}, r"rows \[1\] of the labels have no 'condition'"),
-        ({"run": ["x", "1"]}, "label column 'run' must hold whole numbers"),
-        ({"run": [0.5, 1]}, "label column 'run' must hold whole numbers, got 0.5"),
-        ({"id": ["a", "b"], "prompt": ["a", "b"]}, "a column of the labels stands twice"),
-        ({"activation": [1, 2]}, r"label columns \['activation'\] are reserved"),
-        ({"mlp": [1, 2]}, r"label columns \['mlp'\] are reserved"),
-        ({"a/b": [1, 2]}, r"label columns \['a/b'\] cannot name an array"),
+        ({"id": ["a", "a"]}, r"prompt ids must be unique; \['a'\] stand more than once"),
+        ({"id": ["a", None]}, r"rows \[1\] have no 'prompt'"),
+        ({"condition": ["a", ""]}, r"rows \[1\] have no 'condition'"),
+        ({"run": ["x", "1"]}, "column 'run' must hold whole numbers"),
+        ({"run": [0.5, 1]}, "column 'run' must hold whole numbers, got 0.5"),
+        ({"id": ["a", "b"], "prompt": ["a", "b"]}, "a column stands twice"),
+        ({"activation": [1, 2]}, r"columns \['activation'\] are reserved"),
+        ({"mlp": [1, 2]}, r"columns \['mlp'\] are reserved"),
+        ({"a/b": [1, 2]}, r"columns \['a/b'\] cannot name an array"),
     ],
 )
 def test_read_labels__bad_columns(frame, message):
@@ -162,22 +162,22 @@ def test_read_labels__bad_columns(frame, message):
 def test_read_labels__bad_files(tmp_path, monkeypatch):
     with pytest.raises(InputTypeError, match="labels must be a DataFrame or the path of a table, got list"):
         read_labels([1, 2])
-    with pytest.raises(MissingFileError, match="there is no file of labels at"):
+    with pytest.raises(MissingFileError, match="there is no table of labels at"):
         read_labels(tmp_path / "none.csv")
     for name, content, message in (
         ("a.pkl", "x", r"must end in \.csv, \.jsonl, \.parquet, got '\.pkl'"),
-        ("empty.csv", "", "are not csv: No columns"),
-        ("long.csv", "a,b\n1,2,3\n", "are not csv: a row has more fields than the header names"),
-        ("list.jsonl", "[1]\n", "are not jsonl: every line must be an object"),
-        ("cut.jsonl", '{"a":', "are not jsonl"),
-        ("bad.parquet", "PAR1", "are not parquet"),
+        ("empty.csv", "", "is not csv: No columns"),
+        ("long.csv", "a,b\n1,2,3\n", "is not csv: a row has more fields than the header names"),
+        ("list.jsonl", "[1]\n", "is not jsonl: every line must be an object"),
+        ("cut.jsonl", '{"a":', "is not jsonl"),
+        ("bad.parquet", "PAR1", "is not parquet"),
     ):
         (tmp_path / name).write_text(content)
         with pytest.raises(InputError, match=message):
             read_labels(tmp_path / name)
     monkeypatch.setattr(pd, "read_parquet", lambda path: (_ for _ in ()).throw(ImportError("pyarrow")))
     with pytest.raises(
-        MissingDependencyError, match=r"need the package pyarrow.*pip install 'actome\[arrow\]'"
+        MissingDependencyError, match=r"needs the package pyarrow.*pip install 'actome\[arrow\]'"
     ):
         read_labels(tmp_path / "bad.parquet")
     assert "pyarrow" in sys.modules

@@ -110,10 +110,10 @@ def test_paradigm__the_table_given_stays_as_it_was():
             [{"text": "a", "id": "x"}, {"text": "b", "id": "x"}],
             r"prompt ids must be unique; \['x'\] stand more",
         ),
-        ([{"text": "a", "id": "x"}, {"text": "b"}], r"prompts \[1\] have no 'prompt'; give one to every"),
+        ([{"text": "a", "id": "x"}, {"text": "b"}], r"rows \[1\] have no 'prompt'; give one to every"),
         ([{"text": "a", "id": "x", "prompt": "y"}], "a column stands twice .'id' is short for 'prompt'."),
-        ([{"text": "a", "condition": "x"}, {"text": "b"}], r"prompts \[1\] have no 'condition'"),
-        ([{"text": "a", "condition": ""}], r"prompts \[0\] have no 'condition'"),
+        ([{"text": "a", "condition": "x"}, {"text": "b"}], r"rows \[1\] have no 'condition'"),
+        ([{"text": "a", "condition": ""}], r"rows \[0\] have no 'condition'"),
         ([{"text": "a", "run": "one"}], "column 'run' must hold whole numbers: .*'one'"),
         ([{"text": "a", "run": 0}, {"text": "b"}], "column 'run' must hold whole numbers"),
         ([{"text": "a", "block": 1.5}], "column 'block' must hold whole numbers, got 1.5"),
@@ -424,7 +424,7 @@ def test_dataset__bad_input(tmp_path, keys, error, message):
 
 def test_dataset__an_unlabelled_row_is_an_error(tmp_path):
     folder = saved(tmp_path, label=[0, 1, -1, 0, 1, 0])
-    with pytest.raises(InputError, match=r"prompts \[2\] have no 'condition'"):
+    with pytest.raises(InputError, match=r"rows \[2\] have no 'condition'"):
         read_dataset(folder, "dataset: table, condition: label")
 
 
