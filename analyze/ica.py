@@ -134,7 +134,8 @@ def _check(recordings: Sequence[xr.Dataset], n_components: int, n_runs: int, k: 
     for ds in recordings:
         if level_of(ds) != "token":
             raise InputError(
-                "group_ica needs the activations of tokens; open the recording with level='token'"
+                "group_ica needs the activations of tokens; open the recording with level='token', or "
+                "record it with keep='full'"
             )
         if any(not np.array_equal(ds[d].to_numpy(), first[d].to_numpy()) for d in ("layer", "neuron")):
             raise InputError(

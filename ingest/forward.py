@@ -156,7 +156,7 @@ class Generation:
         self._mask = torch.from_numpy(mask).to(device)
         uniforms = torch.from_numpy(sampling.uniforms(prompts)).to(torch.float32)
         self._uniforms = uniforms.clamp(max=_BELOW_ONE).to(device)
-        self._takes = set(inspect.signature(model.module.forward).parameters)
+        self._takes = set(inspect.signature(_unwrapped(model.module).forward).parameters)
         self._cache: Any = None
         self._logits = self._feed(torch.from_numpy(ids).to(device))
         self._ended = torch.zeros(len(ids), dtype=torch.bool, device=device)
@@ -200,6 +200,12 @@ class Generation:
         self._cache = output.past_key_values
         last: torch.Tensor = output.logits[:, -1].float()
         return last.to(self._mask.device)
+
+
+def _unwrapped(module: Any) -> Any:
+    """Return the model inside what torch.compile or PEFT put around it: its forward says what it takes."""
+    module = getattr(module, "_orig_mod", module)
+    return module.get_base_model() if hasattr(module, "get_base_model") else module
 
 
 def _left_padded(token_id: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

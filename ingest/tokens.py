@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from jinja2 import TemplateError
 
 from ..store.errors import InputError, InputTypeError
 from .arguments import whole_number
@@ -127,7 +128,13 @@ def _in_template(model: LoadedModel, texts: list[str]) -> tuple[list[str], list[
 
     def show(text: str) -> str:
         message = [{"role": "user", "content": text}]
-        return str(model.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+        try:
+            whole = model.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            raise InputError(
+                f"the chat template of {model.name!r} cannot show {text[:40]!r}: {error}"
+            ) from error
+        return str(whole)
 
     pairs = zip(show("a"), show("b"), strict=False)
     before = next((i for i, (a, b) in enumerate(pairs) if a != b), 0)  # its own words may be the text's too

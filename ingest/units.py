@@ -77,8 +77,10 @@ def run_unit(plan: Plan, prompts: slice, batch_tokens: int, buffers: Buffers, tr
     on_device = unit.logprob if plan.model.device.type == "cpu" else unit.logprob.to(plan.model.device)
 
     def run(rows: npt.NDArray[np.int64]) -> None:
-        generated = plan.settings.selection.is_generated
-        (_generate if generated else _prefill)(plan, unit, tokens, rows, rows + prompts.start, on_device)
+        if plan.settings.selection.is_generated:
+            _generate(plan, unit, tokens, rows, prompts.start, on_device)
+        else:
+            _prefill(plan, unit, tokens, rows, on_device)
 
     groups = batches(plan.lengths(tokens.n_tokens), batch_tokens, plan.settings.batch_size)
     unit.counts["split_batches"] = run_fitting(groups, run, plan.model.device)
@@ -109,12 +111,7 @@ def _empty_labels(plan: Plan, prompts: slice) -> dict[str, npt.NDArray[Any]]:
 
 
 def _prefill(
-    plan: Plan,
-    unit: Unit,
-    tokens: Tokens,
-    rows: npt.NDArray[np.int64],
-    numbers: npt.NDArray[np.int64],
-    logprob: torch.Tensor,
+    plan: Plan, unit: Unit, tokens: Tokens, rows: npt.NDArray[np.int64], logprob: torch.Tensor
 ) -> None:
     """Read one batch of prompts, and keep what was chosen of their tokens."""
     positions = [plan.settings.selection.positions(int(n)) for n in tokens.n_tokens[rows]]
@@ -137,11 +134,13 @@ def _generate(
     unit: Unit,
     tokens: Tokens,
     rows: npt.NDArray[np.int64],
-    numbers: npt.NDArray[np.int64],
+    first: int,
     logprob: torch.Tensor,
 ) -> None:
     """Let the model continue one batch of prompts, and keep its own tokens."""
-    generation = Generation(plan.model, tokens.token_id[rows], numbers.tolist(), plan.settings.sampling)
+    generation = Generation(
+        plan.model, tokens.token_id[rows], (rows + first).tolist(), plan.settings.sampling
+    )
     collected = Collected(plan.taps, len(rows))
     with collected.listening():
         while not generation.is_over:

@@ -180,6 +180,29 @@ class RecordingWriter:
                 total[name] = total.get(name, 0) + n
         return total
 
+    def check_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Refuse to go on with a recording that was made from something else.
+
+        Parameters
+        ----------
+        inputs
+            Everything that decides the numbers, as the provenance keeps it.
+
+        Raises
+        ------
+        InputError
+            It differs from that of the recording; the message names what.
+        """
+        before = self.attrs.get("provenance", {}).get("inputs", {})
+        changed = [k for k in sorted(inputs.keys() | before.keys()) if inputs.get(k) != before.get(k)]
+        if changed:
+            what = "; ".join(
+                f"{k}: {_short(before.get(k))} there, {_short(inputs.get(k))} now" for k in changed
+            )
+            raise InputError(
+                f"{self.location} was recorded differently ({what}); choose another path or remove it"
+            )
+
     def clear_units(self, units: Iterable[int]) -> None:
         """Remove what interrupted writes left of some units."""
         numbers = {str(i) for i in units}
@@ -370,6 +393,11 @@ def _valid(labels: Mapping[str, npt.NDArray[Any]], n_tokens: int) -> Bool:
 def _stored(values: npt.NDArray[Any], array: zarr.Array[Any]) -> npt.NDArray[Any]:
     """Values in the type, and the order of bytes, of the store."""
     return np.asarray(values, dtype=np.dtype(array.dtype).newbyteorder("<"))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _ceil_divide(a: int, b: int) -> int:

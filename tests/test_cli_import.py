@@ -85,7 +85,10 @@ def test_import__options_reach_the_format(call, sources):
             "nowhere.npy --format numpy --labels contexts.csv --site mlp",
             "there is no array file at nowhere.npy",
         ),
-        ("activations.npy --format numpy --labels no.csv --site mlp", "there is no table of labels at no.csv"),
+        (
+            "activations.npy --format numpy --labels no.csv --site mlp",
+            "there is no table of labels at no.csv",
+        ),
         ("activations.npy --format numpy --labels contexts.csv --site brain", "site must be one of"),
         ("hidden_states --format saelens", "hidden_states is no data set that `datasets` saved"),
         ("cache-3 --format vllm --layer-id 1", "cache-3 holds no .safetensors file"),

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from actome import cli
-from actome.ingest import record as record_module
+from actome.ingest import recorder
 from actome.ingest.phantom import phantom_model
 from actome.store.archive import open as open_recording
 
@@ -58,7 +58,8 @@ def test_record__says_before_what_it_will_take(record, tmp_path):
 def test_record__options_reach_the_recording(record, tmp_path):
     status, *_ = record(
         "--site", "mlp=model.layers.{}.mlp.down_proj", "--site", "residual", "--layer", "1:3",
-        "--neuron", "5", "--neuron", "7:9", "--tokens", "1:", "--no-logprob", "--dtype", "float32", "--truncate", "6",
+        "--neuron", "5", "--neuron", "7:9", "--tokens", "1:", "--no-logprob",
+        "--dtype", "float32", "--truncate", "6",
     )  # fmt: skip
     assert status == 0
     ds = open_recording(tmp_path / "r.zarr", site="mlp")
@@ -119,7 +120,7 @@ def test_record__a_wrong_option_is_one_line_and_writes_nothing(record, tmp_path,
 
 
 def test_record__after_ctrl_c_it_says_how_to_go_on(record, tmp_path, monkeypatch):
-    run_unit, units = record_module.run_unit, []
+    run_unit, units = recorder.run_unit, []
 
     def interrupted(*args):
         units.append(1)
@@ -127,11 +128,11 @@ def test_record__after_ctrl_c_it_says_how_to_go_on(record, tmp_path, monkeypatch
             raise KeyboardInterrupt
         return run_unit(*args)
 
-    monkeypatch.setattr(record_module, "run_unit", interrupted)
+    monkeypatch.setattr(recorder, "run_unit", interrupted)
     status, _, err = record()
     assert status == 130 and err == "actome: stopped; the same command goes on from here\n"
     assert open_recording(tmp_path / "r.zarr").sizes["prompt"] == 6
-    monkeypatch.setattr(record_module, "run_unit", run_unit)
+    monkeypatch.setattr(recorder, "run_unit", run_unit)
     status, out, _ = record()
     assert status == 0 and "6 of them recorded already" in out
     content = json.loads((tmp_path / "r.zarr/zarr.json").read_text())

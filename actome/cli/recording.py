@@ -62,7 +62,7 @@ def record(
     """Show a paradigm to a model and keep its activations; the same command goes on after a stop."""
     from ..ingest.forward import Sampling
     from ..ingest.plan import Settings, numbers, site_names
-    from ..ingest.record import prepare
+    from ..ingest.recorder import prepare
     from ..ingest.tokens import Prompting, Selection
 
     share = _share(part)
@@ -78,16 +78,16 @@ def record(
         batch_size=batch_size,
         dtype=dtype,
     )
-    prepared = prepare(
+    recorder = prepare(
         model, paradigm, out, settings, device=device or _local_device(share),
         trust_remote_code=trust_remote_code, part=share, resume=resume,
     )  # fmt: skip
-    if not prepared.is_complete:
-        print(prepared.forecast())
+    if not recorder.is_complete:
+        print(recorder.forecast())
     if dry_run:
         return
     try:
-        ds = prepared.run(progress=sys.stderr.isatty())
+        ds = recorder.run(progress=sys.stderr.isatty())
     except KeyboardInterrupt:
         print("actome: stopped; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -154,7 +154,7 @@ def write_recording(source: Source, location: Location) -> str:
     """
     there = RecordingWriter.is_allocated(location)
     writer = RecordingWriter(location) if there else _create(source, location)
-    _check_same(source, writer)
+    writer.check_inputs(source.inputs())
     try:
         _write_units(source, writer)
     except InputError:
@@ -183,16 +183,6 @@ def _create(source: Source, location: Location) -> RecordingWriter:
         token_variables=("token_id",) if source.has_token_ids else (),
         provenance=provenance,
     )
-
-
-def _check_same(source: Source, writer: RecordingWriter) -> None:
-    before, inputs = writer.attrs.get("provenance", {}).get("inputs", {}), source.inputs()
-    changed = [k for k in sorted(inputs.keys() | before.keys()) if inputs.get(k) != before.get(k)]
-    if changed:
-        raise InputError(
-            f"{writer.location} holds an unfinished recording of something else ({', '.join(changed)} "
-            "differ); choose another path or remove it"
-        )
 
 
 def _write_units(source: Source, writer: RecordingWriter) -> None:

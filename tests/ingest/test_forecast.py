@@ -15,7 +15,7 @@ from actome.ingest.forecast import Probe
 from actome.ingest.forward import Sampling
 from actome.ingest.phantom import phantom_model
 from actome.ingest.plan import Settings
-from actome.ingest.record import prepare
+from actome.ingest.recorder import prepare
 from actome.ingest.tokens import Selection
 from actome.store.errors import InputError
 from actome.store.location import Location

@@ -10,7 +10,7 @@ import xarray as xr
 import zarr
 
 import actome
-from actome.ingest import record as record_module
+from actome.ingest import recorder
 from actome.ingest.phantom import phantom_model
 from actome.store.errors import InputError, InputTypeError, MissingFileError
 from actome.store.writer import RecordingWriter
@@ -132,7 +132,7 @@ def test_record__interrupted_anywhere_and_resumed_gives_the_same_bytes(
     if done:
         assert (
             actome.open(path).sizes["prompt"]
-            == done * RecordingWriter(record_module.Location.of(path)).units[0].stop
+            == done * RecordingWriter(recorder.Location.of(path)).units[0].stop
         )
     actome.record(model, phantom.paradigm, path, dtype="float32")
     assert files(path) == files(tmp_path / "r.zarr")
@@ -141,7 +141,7 @@ def test_record__interrupted_anywhere_and_resumed_gives_the_same_bytes(
 def test_record__a_finished_recording_is_opened_not_made_again(
     model, phantom, recording, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(record_module, "run_unit", None)
+    monkeypatch.setattr(recorder, "run_unit", None)
     again = actome.record(model, phantom.paradigm, tmp_path / "r.zarr", dtype="float32")
     xr.testing.assert_identical(again.compute(), recording.compute())
 
@@ -262,7 +262,7 @@ def test_record__values_that_are_not_finite_are_counted_and_told(tmp_path):
     with pytest.warns(UserWarning, match="not finite"):
         ds = actome.record((other.module, other.tokenizer), other.paradigm, tmp_path / "n.zarr")
     n = int(ds.activation.isnull().sum() - ds.activation.isel(neuron=0).isnull().sum() * 64)
-    assert RecordingWriter(record_module.Location.of(tmp_path / "n.zarr")).counts()["nonfinite"] == n > 0
+    assert RecordingWriter(recorder.Location.of(tmp_path / "n.zarr")).counts()["nonfinite"] == n > 0
 
 
 def test_record__a_folder_with_other_files_is_refused_and_kept(model, phantom, tmp_path):

@@ -22,7 +22,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from zarr.storage import LocalStore
 
 import actome
-from actome.ingest import record as record_module
+from actome.ingest import recorder
 from actome.ingest.models import load_model
 from actome.ingest.phantom import phantom_model
 from actome.ingest.writing import Threads
@@ -162,7 +162,7 @@ def fail_and_go_on(faults, run, path, reference, at, *, torn):
 
 
 @pytest.mark.parametrize("torn", [False, True])
-@pytest.mark.parametrize("step", [12, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [18, pytest.param(1, marks=pytest.mark.slow)])
 def test_record__a_fault_at_any_change_of_a_file_is_made_good(
     loaded, few, reference, faults, tmp_path, torn, step
 ):
@@ -243,7 +243,7 @@ def sound_in_either_type(path, expected):
     return ds.sizes["prompt"]
 
 
-@pytest.mark.parametrize("step", [14, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [20, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:an activation is larger than float16 holds")
 def test_record__a_fault_while_it_begins_again_in_float32_is_made_good(tmp_path, faults, step):
     model, paradigm = loud_phantom()
@@ -390,7 +390,7 @@ def test_record__a_prompt_that_does_not_fit_alone_is_one_clear_error(loaded, few
 def test_record__going_on_with_something_else_is_refused_by_name(
     loaded, few, phantom, tmp_path, monkeypatch, changed, named, done
 ):
-    path, run_unit, calls = tmp_path / "r.zarr", record_module.run_unit, []
+    path, run_unit, calls = tmp_path / "r.zarr", recorder.run_unit, []
 
     def stop(*args):
         calls.append(1)
@@ -398,7 +398,7 @@ def test_record__going_on_with_something_else_is_refused_by_name(
             raise KeyboardInterrupt
         return run_unit(*args)
 
-    monkeypatch.setattr(record_module, "run_unit", stop)
+    monkeypatch.setattr(recorder, "run_unit", stop)
     with pytest.raises(KeyboardInterrupt):
         actome.record(loaded, few, path, **TINY)
     monkeypatch.undo()
@@ -422,8 +422,8 @@ def test_record__going_on_with_something_else_is_refused_by_name(
 
 
 def test_record__what_another_process_made_meanwhile_is_not_taken_for_this_one(loaded, few, tmp_path):
-    settings = record_module.Settings(sites={"mlp": None}, dtype="float32")
-    late = record_module.prepare(loaded, few, tmp_path / "r.zarr", settings)
+    settings = recorder.Settings(sites={"mlp": None}, dtype="float32")
+    late = recorder.prepare(loaded, few, tmp_path / "r.zarr", settings)
     actome.record(loaded, few, tmp_path / "r.zarr", **TINY)
     with pytest.raises(InputError, match="recorded differently"):
         late.run()
@@ -514,7 +514,7 @@ def test_record__ctrl_c_ends_a_process_between_two_units(start, large, tmp_path)
     path = tmp_path / "r.zarr"
     process = start(path)
     wait_for(lambda: n_complete(path) > 1, process)
-    record_module.os.kill(process.pid, signal.SIGINT)
+    recorder.os.kill(process.pid, signal.SIGINT)
     process.join()
     assert process.exitcode == 1
     assert 0 < assert_sound(path, large) < 1000
@@ -575,21 +575,19 @@ def test_record__parts_that_end_at_once_finalise_once(loaded, few, reference, tm
         inside.pop()
 
     ready = threading.Barrier(2)
-    record_units = record_module.Prepared._record_units
+    record_units = recorder.Recorder._record_units
 
     def record_units_(self, writer, progress):
         record_units(self, writer, progress)
         ready.wait()
 
     monkeypatch.setattr(RecordingWriter, "finalise", slow)
-    monkeypatch.setattr(record_module.Prepared, "_record_units", record_units_)
-    settings = record_module.Settings(
-        sites={"mlp": None}, layers=(0, 2), neurons=tuple(range(6)), dtype="float32"
-    )
+    monkeypatch.setattr(recorder.Recorder, "_record_units", record_units_)
+    settings = recorder.Settings(sites={"mlp": None}, layers=(0, 2), neurons=tuple(range(6)), dtype="float32")
     ended = []
 
     def run(k):
-        part = record_module.prepare(loaded, few, path, settings, part=(k, 2))
+        part = recorder.prepare(loaded, few, path, settings, part=(k, 2))
         ended.append(part.run().sizes["prompt"])
 
     threads = [threading.Thread(target=run, args=(k,)) for k in range(2)]

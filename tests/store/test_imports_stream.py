@@ -62,7 +62,7 @@ def test_import__an_interrupted_one_is_not_complete_and_goes_on(unfinished, monk
     ],
 )
 def test_import__goes_on_with_the_same_only(unfinished, array, labels, kwargs, what):
-    with pytest.raises(InputError, match=rf"an unfinished recording of something else \({what} differ\)"):
+    with pytest.raises(InputError, match=rf"was recorded differently \({what}: "):
         import_numpy(array, labels, unfinished, **{"site": "mlp", **kwargs})
     check_found(import_numpy(cube(), table(), unfinished, site="mlp"))
 
