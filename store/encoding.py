@@ -15,7 +15,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
-from numcodecs import blosc
+from numcodecs import VLenUTF8, blosc
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from .moments import Bool
@@ -32,13 +32,24 @@ def encode_chunk(values: npt.NDArray[Any]) -> bytes:
     Called from the main thread, Blosc would use several and order its blocks by which was first;
     call it from a worker thread, so that equal values give equal bytes.
     """
-    values = np.ascontiguousarray(values)
-    return _with_checksum(blosc.compress(values, b"lz4", _LEVEL, blosc.BITSHUFFLE))
+    return b"".join(_with_checksum(_compress(values)))
 
 
-def _with_checksum(content: bytes) -> bytes:
+def encode_text(values: npt.NDArray[Any]) -> bytes:
+    """Make the chunk of an array of text, of any length each."""
+    return b"".join(
+        _with_checksum(_compress(np.frombuffer(VLenUTF8().encode(values.astype(object)), np.uint8)))
+    )
+
+
+def _compress(values: npt.NDArray[Any]) -> bytes:
+    compressed: bytes = blosc.compress(np.ascontiguousarray(values), b"lz4", _LEVEL, blosc.BITSHUFFLE)
+    return compressed
+
+
+def _with_checksum(content: bytes) -> list[bytes]:
     checksum: int = google_crc32c.value(content)
-    return content + checksum.to_bytes(4, "little")
+    return [content, checksum.to_bytes(4, "little")]
 
 
 def encode_shard(
@@ -61,7 +72,8 @@ def encode_shard(
     """
     n_tokens, n_neurons = shard[1] // chunk[1], shard[2] // chunk[2]
     index = np.full((n_tokens, n_neurons, 2), _ABSENT, dtype="<u8")
-    parts, offset = [], 0
+    parts: list[bytes] = []
+    offset = 0
     for t in range(n_tokens):
         tokens = slice(t * chunk[1], (t + 1) * chunk[1])
         if not valid[:, tokens].any():
@@ -70,10 +82,11 @@ def encode_shard(
             part = values[:, tokens, f * chunk[2] : (f + 1) * chunk[2]]
             if not part.size:
                 continue
-            parts.append(encode_chunk(pad(part, chunk, np.nan)))
-            index[t, f] = offset, len(parts[-1])
-            offset += len(parts[-1])
-    return b"".join([*parts, _with_checksum(index.tobytes())]) if parts else None
+            encoded = _with_checksum(_compress(pad(part, chunk, np.nan)))
+            index[t, f] = offset, sum(map(len, encoded))
+            offset += sum(map(len, encoded))
+            parts += encoded
+    return b"".join([*parts, *_with_checksum(index.tobytes())]) if parts else None
 
 
 def pad(values: npt.NDArray[Any], shape: tuple[int, ...], missing: Any) -> npt.NDArray[Any]:

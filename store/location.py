@@ -120,10 +120,13 @@ class Location:
             self.fs.pipe_file(path, content)
             return
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         try:
-            partial.write_bytes(content)
+            try:
+                partial.write_bytes(content)
+            except FileNotFoundError:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                partial.write_bytes(content)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)  # on a full disk, half a file would be in the way

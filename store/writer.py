@@ -21,7 +21,7 @@ import pandas as pd
 import zarr
 
 from . import integrity
-from .encoding import COMPRESSORS, encode_chunk, encode_shard, pad
+from .encoding import COMPRESSORS, encode_chunk, encode_shard, encode_text, pad
 from .errors import InputError
 from .layout import Layout, choose_unit, site_layout, summary_chunk
 from .location import Location
@@ -284,21 +284,18 @@ class RecordingWriter:
     ) -> dict[str, str]:
         """Write a unit of arrays that are not sharded; return the digests of the files by key."""
         tasks: list[tuple[str, Callable[[], bytes | None]]] = []
-        texts: dict[str, str] = {}
         for name, value in values.items():
             array = self._array(name)
-            if array.dtype.kind == "T":  # text of any length is best left to zarr
-                array[self.units[i]] = value
-                key = f"{name}/c/{i}"
-                if self.location.exists(key):  # text that is empty throughout is the fill value
-                    texts[key] = digest_bytes(self.location.read(key))
+            if array.dtype.kind == "T":
+                texts = pad(np.asarray(value, dtype=object), array.chunks, "")
+                tasks.append((f"{name}/c/{i}", partial(encode_text, texts)))
                 continue
             for place in np.ndindex(*map(_ceil_divide, value.shape[1:], array.chunks[1:])):
                 inner = zip(place, array.chunks[1:], strict=True)
                 part = value[:, *(slice(k * n, (k + 1) * n) for k, n in inner)]
                 chunk = pad(_stored(part, array), array.chunks, array.fill_value)
                 tasks.append(("/".join(map(str, (name, "c", i, *place))), partial(encode_chunk, chunk)))
-        return self._write_encoded(pool, tasks) | texts
+        return self._write_encoded(pool, tasks)
 
     def _write_encoded(
         self, pool: ThreadPoolExecutor, tasks: Iterable[tuple[str, Callable[[], bytes | None]]]

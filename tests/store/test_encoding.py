@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.storage import MemoryStore
 
-from actome.store.encoding import COMPRESSORS, encode_chunk, encode_shard, pad
+from actome.store.encoding import COMPRESSORS, encode_chunk, encode_shard, encode_text, pad
 from actome.store.layout import site_layout
 
 DTYPES = ("float16", "float32", "float64")
@@ -147,3 +147,10 @@ def test_pad__fills_the_edge_with_what_stands_for_missing():
     assert padded.tolist() == [[1, 1, -1], [-1, -1, -1]] and padded.dtype == np.int32
     whole = np.ones((2, 3))
     assert pad(whole, (2, 3), np.nan) is whole
+
+
+def test_encode_text__are_the_bytes_of_zarr_itself(tmp_path):
+    values = np.array(["a", "", "\N{HIRAGANA LETTER A} \N{GRINNING FACE}", "x" * 500], dtype=object)
+    array = zarr.create_array(tmp_path, shape=(4,), chunks=(4,), dtype=str, compressors=COMPRESSORS)
+    array[:] = values
+    assert (tmp_path / "c/0").read_bytes() == in_a_thread(encode_text, values)
