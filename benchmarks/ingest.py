@@ -2,8 +2,8 @@
 
 ``python benchmarks/ingest.py [--prompts N] [--rounds N] [--device cuda] [--large]``
 
-Each round runs every contender once, in turn, so that whatever else the machine does falls on all
-of them; a ratio is to the bare forward of its own round, and the median over the rounds is printed.
+Each round runs every contender once, in an order drawn anew, so that whatever else the machine does,
+and what the one before left to the disk, falls on all of them; a ratio is to the bare forward of its own round, and the median over the rounds is printed.
 What happens once a recording, and not once a batch, is outside: loading, the digest of the weights.
 Nobody syncs the disk. Peers that are not installed are left out: transformer-lens, nnsight.
 
@@ -13,6 +13,7 @@ Nobody syncs the disk. Peers that are not installed are left out: transformer-le
 import argparse
 import copy
 import importlib.util
+import random
 import statistics
 import tempfile
 import time
@@ -201,8 +202,9 @@ def main() -> None:
     paradigm = actome.Paradigm([{"text": " ".join(f"w{i}" for i in row)} for row in ids.tolist()])
     runs = contenders(model, paradigm, ids.to(options.device), options.batch)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
+    order = random.Random(0)
     for i in range(options.rounds + 1):
-        for name, run in runs.items():
+        for name, run in order.sample(list(runs.items()), len(runs)):
             with tempfile.TemporaryDirectory(dir=options.folder) as folder:
                 elapsed = timed(run, Path(folder))
             if i:  # the first round warms up
