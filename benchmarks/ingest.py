@@ -3,9 +3,10 @@
 ``python benchmarks/ingest.py [--prompts N] [--rounds N] [--device cuda] [--large]``
 
 Each round runs every contender once, in an order drawn anew, so that whatever else the machine does,
-and what the one before left to the disk, falls on all of them; a ratio is to the bare forward of its own round, and the median over the rounds is printed.
-What happens once a recording, and not once a batch, is outside: loading, the digest of the weights.
-Nobody syncs the disk. Peers that are not installed are left out: transformer-lens, nnsight.
+and what the one before left to the disk, falls on all of them; a ratio is to the bare forward of its
+own round, and the median over the rounds is printed. What happens once a recording, and not once a
+batch, is outside: loading, the digest of the weights. Nobody syncs the disk. Peers that are not
+installed are left out: transformer-lens, nnsight.
 
 ``--large`` is a Llama of the shape of 7 B parameters with random weights in bfloat16, for a GPU.
 """
