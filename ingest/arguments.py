@@ -1,7 +1,10 @@
 """Numbers that a user gives: whole or not, in Python's types whichever they come in."""
 
 import operator
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from ..store.errors import InputError, InputTypeError
 
@@ -37,3 +40,19 @@ def real_number(value: Any, what: str) -> float:
         return float(value)
     except (TypeError, ValueError) as error:
         raise InputTypeError(f"{what} must be a number, got {value!r}") from error
+
+
+def whole_numbers(values: Sequence[int] | None, what: str) -> tuple[int, ...] | None:
+    """Return layers or neurons as plain numbers.
+
+    Raises
+    ------
+    InputTypeError
+        It is no sequence of whole numbers.
+    """
+    if values is None:
+        return None
+    try:
+        return tuple(int(v) for v in np.asarray(values).astype(np.int64, casting="safe").reshape(len(values)))
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(f"{what} must be a sequence of whole numbers, got {values!r}") from error

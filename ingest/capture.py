@@ -5,9 +5,10 @@ hands its activations to the slab, which converts them to the storage type, keep
 them to per-prompt sums where they are: on the device, while they are still in its cache.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ import torch
 from ..store.errors import InputError
 from .sites import Tap
 
+Taps = Mapping[str, Sequence[Tap]]  # per site, in the order of its layers
+Hook = Callable[[torch.Tensor], None]
+
+FLOAT16_MAX = float(np.finfo(np.float16).max)
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
@@ -34,6 +39,7 @@ class Kept:
 
     rows: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64]
+    _tensors: dict[torch.device, "_OnDevice"] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, rows: npt.NDArray[np.int64], positions: Sequence[npt.NDArray[np.int64]]) -> "Kept":
@@ -48,9 +54,15 @@ class Kept:
         """Kept tokens of each prompt: (batch,)."""
         return np.asarray((self.positions >= 0).sum(axis=1))
 
+    def on(self, device: torch.device) -> "_OnDevice":
+        """Return the same as tensors; made once a device."""
+        if device not in self._tensors:
+            self._tensors[device] = _OnDevice(self, device)
+        return self._tensors[device]
+
 
 class _OnDevice:
-    """What `Kept` says, as tensors: made once a batch and device."""
+    """What `Kept` says, as tensors."""
 
     def __init__(self, kept: Kept, device: torch.device) -> None:
         rows, positions = kept.rows, kept.positions
@@ -98,9 +110,10 @@ class Slab:
         self._neurons = None if neurons is None else torch.tensor(neurons)
         self._on_device: dict[tuple[str, int], torch.Tensor] = {}
 
-    def keep(self, layer: int, x: torch.Tensor, kept: _OnDevice, n_batch: int) -> None:
+    def keep(self, layer: int, x: torch.Tensor, batch: Kept) -> None:
         """Take the activations of one batch in one layer: (batch, token, width)."""
-        x = by_prompt(x, n_batch)
+        kept = batch.on(x.device)
+        x = by_prompt(x, len(batch.rows))
         x = kept.pick(x if self._neurons is None else x[..., self._neurons.to(x.device)])
         if self.cube is not None:
             x = x.to(self.cube.dtype)
@@ -187,7 +200,7 @@ def moments_of(sums: npt.NDArray[np.float32], n_tokens: npt.NDArray[np.int64]) -
 
 
 @contextmanager
-def captured(taps: dict[str, list[Tap]], slabs: dict[str, Slab], kept: Kept) -> Iterator[None]:
+def captured(taps: Taps, slabs: dict[str, Slab], kept: Kept) -> Iterator[None]:
     """Send what the taps see in one forward pass to the slabs.
 
     Raises
@@ -195,41 +208,37 @@ def captured(taps: dict[str, list[Tap]], slabs: dict[str, Slab], kept: Kept) -> 
     InputError
         A module did not run exactly once, so that what the slabs hold is not one pass.
     """
-    places: dict[torch.device, _OnDevice] = {}
-    runs = {(site, i): 0 for site, ts in taps.items() for i in range(len(ts))}
+    runs: Counter[tuple[str, int]] = Counter()
 
-    def hook_of(site: str, layer: int) -> Any:
+    def hook_of(site: str, layer: int) -> Hook:
         def hook(x: torch.Tensor) -> None:
             runs[site, layer] += 1
-            if x.device not in places:
-                places[x.device] = _OnDevice(kept, x.device)
-            slabs[site].keep(layer, x, places[x.device], len(kept.rows))
+            slabs[site].keep(layer, x, kept)
 
         return hook
 
-    with hooked(
-        {(site, i): (tap, hook_of(site, i)) for site, ts in taps.items() for i, tap in enumerate(ts)}
-    ):
+    with hooked(taps, hook_of):
         yield
     _check_runs(taps, runs)
 
 
-def _check_runs(taps: dict[str, list[Tap]], runs: dict[tuple[str, int], int]) -> None:
-    for (site, layer), n in runs.items():
-        if n != 1:
-            raise InputError(
-                f"module {taps[site][layer].name!r} ran {n} times in one forward pass, expected once; "
-                "leave its layer out, or name other modules"
-            )
+def _check_runs(taps: Taps, runs: Counter[tuple[str, int]]) -> None:
+    for site, listed in taps.items():
+        for layer, tap in enumerate(listed):
+            if runs[site, layer] != 1:
+                raise InputError(
+                    f"module {tap.name!r} ran {runs[site, layer]} times in one forward pass, expected once; "
+                    "leave its layer out, or name other modules"
+                )
 
 
 @contextmanager
-def hooked(hooks: dict[Any, tuple[Tap, Any]]) -> Iterator[None]:
-    """Listen at taps as long as the ``with`` block lasts."""
+def hooked(taps: Taps, hook_of: Callable[[str, int], Hook]) -> Iterator[None]:
+    """Listen at taps as long as the ``with`` block lasts, each with the hook of its site and place in it."""
     handles = []
     try:
-        for tap, hook in hooks.values():
-            handles.append(tap.hook(hook))
+        for site, listed in taps.items():
+            handles += [tap.hook(hook_of(site, layer)) for layer, tap in enumerate(listed)]
         yield
     finally:
         for handle in handles:
@@ -239,23 +248,23 @@ def hooked(hooks: dict[Any, tuple[Tap, Any]]) -> Iterator[None]:
 class Collected:
     """Activations of tokens that come one at a time, kept until their number is known."""
 
-    def __init__(self, taps: dict[str, list[Tap]], n_batch: int) -> None:
+    def __init__(self, taps: Taps, n_batch: int) -> None:
         self._taps, self._n_batch = taps, n_batch
         self._steps: dict[tuple[str, int], list[torch.Tensor]] = {
-            (site, i): [] for site, ts in taps.items() for i in range(len(ts))
+            (site, i): [] for site, listed in taps.items() for i in range(len(listed))
         }
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Collect what the taps see as long as the ``with`` block lasts."""
 
-        def hook_of(steps: list[torch.Tensor]) -> Any:
-            def hook(x: torch.Tensor) -> None:
-                steps.append(by_prompt(x, self._n_batch).clone())  # Falcon adds to the MLP's output in place
+        def hook_of(site: str, layer: int) -> Hook:
+            def hook(x: torch.Tensor) -> None:  # a copy: Falcon adds to the MLP's output in place
+                self._steps[site, layer].append(by_prompt(x, self._n_batch).clone())
 
             return hook
 
-        with hooked({k: (self._taps[k[0]][k[1]], hook_of(steps)) for k, steps in self._steps.items()}):
+        with hooked(self._taps, hook_of):
             yield
 
     def hand_over(self, slabs: dict[str, Slab], kept: Kept) -> None:
@@ -264,10 +273,6 @@ class Collected:
         silent = [self._taps[s][i].name for (s, i), steps in self._steps.items() if len(steps) < n_steps]
         if silent or not n_steps:
             raise InputError(f"modules {silent[:5]} did not run for every token; leave their layers out")
-        places: dict[torch.device, _OnDevice] = {}
         for (site, layer), steps in self._steps.items():
-            x = torch.cat(steps, dim=1)
-            if x.device not in places:
-                places[x.device] = _OnDevice(kept, x.device)
-            slabs[site].keep(layer, x, places[x.device], self._n_batch)
+            slabs[site].keep(layer, torch.cat(steps, dim=1), kept)
             steps.clear()

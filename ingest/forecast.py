@@ -10,14 +10,13 @@ import numpy.typing as npt
 import torch
 
 from ..store.location import Location
+from ..store.writer import MOMENTS_BYTES
 from .batches import batches, run_fitting
-from .capture import hooked
+from .capture import FLOAT16_MAX, Hook, hooked
 from .forward import Generation, read
 from .plan import Plan
 
-_FLOAT16_MAX = float(np.finfo(np.float16).max)
 _MARGIN = 4.0  # another batch may hold values that many times larger
-_MOMENTS_BYTES = 24
 _TOKEN_BYTES = 21  # token_id, position, span, generated, logprob
 _PROBE_STEPS = 2
 
@@ -40,7 +39,7 @@ class Probe:
     @property
     def dtype(self) -> str:
         """float16, unless the values come within a factor of four of its limit."""
-        return "float16" if self.largest < _FLOAT16_MAX / _MARGIN else "float32"
+        return "float16" if self.largest < FLOAT16_MAX / _MARGIN else "float32"
 
     @classmethod
     def run(cls, plan: Plan) -> "Probe":
@@ -61,8 +60,8 @@ class Probe:
 def _look(plan: Plan, token_id: npt.NDArray[np.int32], prompts: list[int]) -> tuple[float, float]:
     largest: list[torch.Tensor] = []
 
-    def measure(x: torch.Tensor) -> None:
-        largest.append(x.detach().abs().max().float().cpu())
+    def hook_of(site: str, layer: int) -> Hook:
+        return lambda x: largest.append(x.detach().abs().max().float().cpu())
 
     def run(token_id: npt.NDArray[np.int32], prompts: list[int]) -> int:
         if not plan.settings.selection.is_generated:
@@ -74,7 +73,7 @@ def _look(plan: Plan, token_id: npt.NDArray[np.int32], prompts: list[int]) -> tu
             generation.step()
         return len(token_id) * n_steps
 
-    with hooked({(s, i): (tap, measure) for s, taps in plan.taps.items() for i, tap in enumerate(taps)}):
+    with hooked(plan.taps, hook_of):
         run(token_id[:1], prompts[:1])
         begun = time.perf_counter()
         n = run(token_id, prompts)
@@ -137,8 +136,7 @@ class Forecast:
             sites=sites,
             dtype=dtype,
             keep=plan.settings.keep,
-            n_bytes=n_tokens * (values * per_token + _TOKEN_BYTES)
-            + int(left.sum()) * values * _MOMENTS_BYTES,
+            n_bytes=n_tokens * (values * per_token + _TOKEN_BYTES) + int(left.sum()) * values * MOMENTS_BYTES,
             seconds=None if tokens_per_second is None else runs / tokens_per_second,
             free_bytes=_free_bytes(location),
         )

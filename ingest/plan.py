@@ -92,22 +92,6 @@ def site_names(sites: Sites) -> dict[str, str | tuple[str, ...] | None]:
     return {str(site): None for site in sites}
 
 
-def numbers(values: Sequence[int] | None, what: str) -> tuple[int, ...] | None:
-    """Return layers or neurons as plain numbers.
-
-    Raises
-    ------
-    InputTypeError
-        It is no sequence of whole numbers.
-    """
-    if values is None:
-        return None
-    try:
-        return tuple(int(v) for v in np.asarray(values).astype(np.int64, casting="safe").reshape(len(values)))
-    except (TypeError, ValueError) as error:
-        raise InputTypeError(f"{what} must be a sequence of whole numbers, got {values!r}") from error
-
-
 class Plan:
     """What is recorded from what.
 

@@ -8,9 +8,10 @@ import xarray as xr
 from tqdm import tqdm
 
 from ..store.paradigm import Paradigm
+from .arguments import whole_numbers
 from .forward import Sampling
 from .models import ModelLike
-from .plan import Keep, Settings, Sites, numbers, site_names
+from .plan import Keep, Settings, Sites, site_names
 from .recorder import Part, prepare
 from .tokens import Prompting, Selection, SpecialTokens
 
@@ -119,8 +120,8 @@ def record(
     """
     settings = Settings(
         sites=site_names(sites),
-        layers=numbers(layers, "layers"),
-        neurons=numbers(neurons, "neurons"),
+        layers=whole_numbers(layers, "layers"),
+        neurons=whole_numbers(neurons, "neurons"),
         selection=Selection.of(tokens),
         sampling=Sampling(max_new_tokens, temperature, top_p, seed),
         prompting=Prompting(chat, special_tokens, truncate),

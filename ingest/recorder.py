@@ -1,9 +1,9 @@
 """The recorder: what is there already, what the rest will take, and recording it unit by unit."""
 
-import operator
 import os
 import time
 import warnings
+from collections.abc import Sequence
 from functools import cached_property, partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import library_versions, now
 from ..store.writer import RecordingWriter
+from .arguments import whole_number
 from .forecast import Forecast, Probe, size
 from .models import ModelLike, load_model
 from .plan import Plan, Settings
@@ -54,10 +55,9 @@ def prepare(
 
 
 def _checked(part: Part) -> Part:
-    try:
-        k, n = map(operator.index, part)
-    except (TypeError, ValueError) as error:
-        raise InputTypeError(f"part must be two whole numbers (k, n), got {part!r}") from error
+    if not isinstance(part, Sequence) or len(part) != 2:
+        raise InputTypeError(f"part must be two whole numbers (k, n), got {part!r}")
+    k, n = (whole_number(number, "part", least=0) for number in part)
     if not 0 <= k < n:
         raise InputError(f"part must be (k, n) with k from 0 to n - 1, got {part}")
     return k, n
@@ -123,7 +123,10 @@ class Recorder:
             if not writer.pending():
                 with self.location.claimed(wait=True):  # the last parts may end at the same time
                     RecordingWriter(self.location).finalise()
-        _warn_of_losses(writer)
+        writer.warn_of_losses(
+            remedy="record with dtype='float32' to keep them",
+            cause=": the model overflows or holds NaN weights",
+        )
         return open_recording(str(self.location), site=next(iter(self.plan.taps)))
 
     def _record(self, progress: bool) -> RecordingWriter:
@@ -219,19 +222,3 @@ class Recorder:
                 waited = background.waited / (time.perf_counter() - begun)
                 bar.set_postfix_str(f"writing {waited:.0%}" if waited > 0.01 else "")
                 bar.update(sizes[i])
-
-
-def _warn_of_losses(writer: RecordingWriter) -> None:
-    counts = writer.counts()
-    if counts.get("clipped"):
-        warnings.warn(
-            f"{counts['clipped']} activations of {writer.location} are beyond what float16 holds and are "
-            "kept as 65504, the largest; record with dtype='float32' to keep them",
-            stacklevel=4,
-        )
-    if counts.get("nonfinite"):
-        warnings.warn(
-            f"{counts['nonfinite']} activations of {writer.location} are not finite: the model overflows or "
-            "holds NaN weights",
-            stacklevel=4,
-        )

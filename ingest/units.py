@@ -11,13 +11,11 @@ import torch
 
 from ..store.moments import masked_moments
 from .batches import batches, run_fitting
-from .capture import DTYPES, Collected, Kept, Slab, captured, moments_of
+from .capture import DTYPES, FLOAT16_MAX, Collected, Kept, Slab, captured, moments_of
 from .forward import Generation, read
 from .plan import Plan
 from .tokens import Tokens
 from .writing import Buffers, Transfer, host_buffer
-
-_FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 class Float16OverflowError(Exception):
@@ -36,15 +34,14 @@ class Unit:
         Per site; on the host once `wait` has returned.
     wait
         Waits for the copies to the host.
-    n_split
-        How often a batch had to be halved because the memory was short.
+    counts
+        What was counted: batches that had to be halved, values clipped or not finite.
     """
 
     labels: dict[str, npt.NDArray[Any]]
     slabs: dict[str, Slab]
     logprob: torch.Tensor
     wait: Callable[[], None] = lambda: None
-    n_split: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
 
@@ -216,7 +213,7 @@ def _mend(
             if not clip:
                 raise Float16OverflowError
             counts["clipped"] += int(infinite.sum())
-            rows[infinite] = np.sign(rows[infinite]) * _FLOAT16_MAX
+            rows[infinite] = np.sign(rows[infinite]) * FLOAT16_MAX
         counts["nonfinite"] += int((~np.isfinite(rows)).sum())
         with np.errstate(invalid="ignore"):  # they are counted
             mended = masked_moments(rows[None], np.ones((1, len(rows)), dtype=bool))

@@ -30,7 +30,7 @@ from .provenance import digest_bytes
 from .schema import ACTIVATION_DIMS, ROOT, SITES, SUMMARY, VERSION, Variable, declared
 
 _COORDINATE = {"layer": np.int64, "neuron": np.int64}
-_MOMENTS_BYTES = 24  # mean, m2 and mean_abs of one neuron in one prompt
+MOMENTS_BYTES = 24  # mean, m2 and mean_abs of one neuron in one prompt
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class SiteSpec:
 
     def bytes_per_layer(self, n_tokens: int) -> int:
         """Bytes of one prompt in one layer, before compression: its activations, or else its moments."""
-        size = n_tokens * np.dtype(self.dtype).itemsize if self.cube else _MOMENTS_BYTES
+        size = n_tokens * np.dtype(self.dtype).itemsize if self.cube else MOMENTS_BYTES
         return size * len(self.neurons)
 
 
@@ -179,6 +179,20 @@ class RecordingWriter:
             for name, n in json.loads(self.location.read(key))["counts"].items():
                 total[name] = total.get(name, 0) + n
         return total
+
+    def warn_of_losses(self, *, remedy: str, cause: str) -> None:
+        """Warn of values that were clipped, with the remedy, and of those not finite, with the cause."""
+        counts = self.counts()
+        if counts.get("clipped"):
+            warnings.warn(
+                f"{counts['clipped']} activations of {self.location} are beyond what float16 holds and are "
+                f"kept as 65504, the largest; {remedy}",
+                stacklevel=4,
+            )
+        if counts.get("nonfinite"):
+            warnings.warn(
+                f"{counts['nonfinite']} activations of {self.location} are not finite{cause}", stacklevel=4
+            )
 
     def check_inputs(self, inputs: Mapping[str, Any]) -> None:
         """Refuse to go on with a recording that was made from something else.

@@ -60,16 +60,17 @@ def record(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it will take, and stop.")] = False,
 ) -> None:
     """Show a paradigm to a model and keep its activations; the same command goes on after a stop."""
+    from ..ingest.arguments import whole_numbers
     from ..ingest.forward import Sampling
-    from ..ingest.plan import Settings, numbers, site_names
+    from ..ingest.plan import Settings, site_names
     from ..ingest.recorder import prepare
     from ..ingest.tokens import Prompting, Selection
 
     share = _share(part)
     settings = Settings(
         sites=site_names(_site_modules(site or ["mlp"])),
-        layers=numbers(_ranges(layer, "--layer"), "layers"),
-        neurons=numbers(_ranges(neuron, "--neuron"), "neurons"),
+        layers=whole_numbers(_ranges(layer, "--layer"), "layers"),
+        neurons=whole_numbers(_ranges(neuron, "--neuron"), "neurons"),
         selection=Selection.of(tokens),
         sampling=Sampling(max_new_tokens, temperature, top_p, seed),
         prompting=Prompting(chat, special_tokens, truncate),  # type: ignore[arg-type]

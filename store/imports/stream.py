@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,7 +162,7 @@ def write_recording(source: Source, location: Location) -> str:
         raise
     location.write("actome/sources.json", json.dumps(dict(source.digests), indent=1).encode())
     writer.finalise()
-    _warn_of_losses(writer)
+    writer.warn_of_losses(remedy="import with dtype='float32' to keep them", cause=", as in the source")
     return str(location)
 
 
@@ -246,18 +245,3 @@ def _fit(
         counts["clipped"] += int(beyond.sum())
         values = np.where(beyond, np.copysign(limit, values).astype(values.dtype), values)
     return values.astype(storage)
-
-
-def _warn_of_losses(writer: RecordingWriter) -> None:
-    counts = writer.counts()
-    if counts.get("clipped"):
-        warnings.warn(
-            f"{counts['clipped']} activations of {writer.location} are beyond what float16 holds and are "
-            "kept as 65504, the largest; import with dtype='float32' to keep them",
-            stacklevel=4,
-        )
-    if counts.get("nonfinite"):
-        warnings.warn(
-            f"{counts['nonfinite']} activations of {writer.location} are not finite, as in the source",
-            stacklevel=4,
-        )

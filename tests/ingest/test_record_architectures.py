@@ -10,7 +10,10 @@ from actome import Paradigm
 
 from .architectures import ARCHITECTURES, HIDDEN, N_LAYERS, ROUTED, observe, text_of, tokenizer
 
-PROMPTS = [[3, 9, 4, 20, 31], [5, 6], [8, 30, 17, 22, 12, 7, 33]]  # of different lengths: batches are padded
+PROMPTS = [[3, 9, 4, 20, 31], [5, 6], [8, 30, 17, 22, 12, 7, 33]]
+N_UNITS = (
+    8  # so many, however few the prompts: shown as often, those of different lengths share a padded batch
+)
 ALL = [*ARCHITECTURES, *ROUTED]
 # float16 keeps 11 bits, and its smallest steps are 6e-8
 TOLERANCE = {"float32": {"rtol": 1e-5, "atol": 1e-5}, "float16": {"rtol": 2**-11 + 1e-5, "atol": 1e-5}}
@@ -20,11 +23,12 @@ CASES = [(a, "float32") for a in ALL] + [(a, "float16") for a in ALL if a.named]
 @pytest.mark.parametrize(("architecture", "dtype"), CASES, ids=lambda case: getattr(case, "name", case))
 def test_record__holds_what_hooks_placed_by_hand_see(architecture, dtype, tmp_path):
     module, places = architecture.build(), architecture.places()
-    prompts = [{"text": text_of(ids), "condition": "ab"[i % 2]} for i, ids in enumerate(PROMPTS)]
+    prompts = [{"text": text_of(ids), "condition": "ab"[i % 2]} for i, ids in enumerate(PROMPTS * N_UNITS)]
     out = str(tmp_path / "r.zarr")
     ds = actome.record(
         (module, tokenizer()), Paradigm(prompts), out, sites=tuple(places), dtype=dtype, progress=False
     )
+    assert zarr.open_group(out, mode="r")["recorded"].chunks == (len(PROMPTS),)
     expected, logits = [], []
     for ids in PROMPTS:
         run = lambda ids=ids: logits.append(module(input_ids=torch.tensor([ids])).logits[0])  # noqa: E731

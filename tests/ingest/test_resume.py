@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import multiprocessing
+import os
 import re
 import resource
 import shutil
@@ -555,9 +556,11 @@ def test_record__a_second_process_is_refused(start, large, folder, tmp_path):
     path = tmp_path / "r.zarr"
     first = start(path)
     wait_for(lambda: n_complete(path) > 0, first)
+    os.kill(first.pid, signal.SIGSTOP)  # it must not end before the others have tried
     for part in (None, (1, 2)):
         with pytest.raises(InputError, match="is being recorded by another process; wait for its end"):
             actome.record(str(folder[0] / "model"), folder[1], path, **LARGE, part=part)
+    os.kill(first.pid, signal.SIGCONT)
     first.join()
     assert first.exitcode == 0
     assert_finished(path, large)
