@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from .ingest.lesion import lesion
     from .ingest.record import record
     from .ingest.score import score
-    from .store.archive import open, save, save_result, validate
+    from .store.archive import open, save
     from .store.catalog import open_catalog
     from .store.integrity import verify
     from .store.paradigm import Paradigm
+    from .store.results import save_result
+    from .store.validation import validate
 
 _HOME = {
     "open": "store.archive",
     "save": "store.archive",
-    "save_result": "store.archive",
-    "validate": "store.archive",
+    "save_result": "store.results",
+    "validate": "store.validation",
     "verify": "store.integrity",
     "open_catalog": "store.catalog",
     "Paradigm": "store.paradigm",

@@ -62,13 +62,28 @@ class Kept:
 
 
 class _OnDevice:
-    """What `Kept` says, as tensors."""
+    """What `Kept` says, as tensors.
+
+    Attributes
+    ----------
+    parts
+        What is kept and reduced at a time: prompts of the batch, and their places in the unit.
+    n_kept
+        Most tokens kept of a prompt.
+    valid, n_tokens
+        (batch, kept, 1), None where nothing is padding; (batch, 1).
+    """
 
     def __init__(self, kept: Kept, device: torch.device) -> None:
         rows, positions = kept.rows, kept.positions
-        in_a_row = np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows)))
         self.n_kept = positions.shape[1]
-        self.rows: Any = slice(rows[0], rows[0] + len(rows)) if in_a_row else _to(rows, device)
+        self.parts: list[tuple[slice, Any]] = []
+        if device.type == "cpu":  # what is reduced stays in the cache: several times faster
+            self.parts += [(slice(i, i + 1), slice(row, row + 1)) for i, row in enumerate(rows)]
+        else:
+            in_a_row = np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows)))
+            places = slice(rows[0], rows[0] + len(rows)) if in_a_row else _to(rows, device)
+            self.parts.append((slice(None), places))
         from_the_first = (
             np.array_equal(positions.max(axis=0), np.arange(self.n_kept))
             and ((positions == -1) | (positions == np.arange(self.n_kept))).all()
@@ -115,11 +130,15 @@ class Slab:
         kept = batch.on(x.device)
         x = by_prompt(x, len(batch.rows))
         x = kept.pick(x if self._neurons is None else x[..., self._neurons.to(x.device)])
-        if self.cube is not None:
-            x = x.to(self.cube.dtype)
-            self._place("cube", self.cube, layer, x.device)[kept.rows, : x.shape[1]] = x
         sums = self._place("sums", self.sums, layer, x.device)
-        sums[:, kept.rows] = _sums(x.float(), kept.valid, kept.n_tokens)
+        cube = None if self.cube is None else self._place("cube", self.cube, layer, x.device)
+        for part, places in kept.parts:
+            values = x[part]
+            if cube is not None:
+                values = values.to(cube.dtype)
+                cube[places, : x.shape[1]] = values
+            valid = None if kept.valid is None else kept.valid[part]
+            sums[:, places] = _sums(values.float(), valid, kept.n_tokens[part])
 
     def _place(self, name: str, host: torch.Tensor, layer: int, device: torch.device) -> torch.Tensor:
         """Where a layer is put: on the device that runs it, which may be the host."""

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..store.allocate import MOMENTS_BYTES
 from ..store.location import Location
-from ..store.writer import MOMENTS_BYTES
 from .batches import batches, run_fitting
 from .capture import FLOAT16_MAX, Hook, hooked
 from .forward import Generation, read

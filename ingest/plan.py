@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..store.allocate import SiteSpec
 from ..store.errors import InputError, InputTypeError
 from ..store.paradigm import Paradigm
 from ..store.schema import SITES
-from ..store.writer import SiteSpec
 from .arguments import whole_number
 from .batches import fitting_batch_tokens
 from .capture import DTYPES

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from tqdm import tqdm
 
+from ..store.allocate import allocate, discard, is_allocated
 from ..store.archive import open as open_recording
 from ..store.errors import InputError, InputTypeError
 from ..store.location import Location
@@ -45,7 +46,7 @@ def prepare(
         part = _checked(part)
     paradigm = as_paradigm(paradigm)
     location = Location.of(out)
-    if RecordingWriter.is_allocated(location) and not resume:
+    if is_allocated(location) and not resume:
         raise InputError(f"{location} holds a recording already; choose another path, or resume=True")
     if not location.exists():
         location.check_new()
@@ -80,7 +81,7 @@ class Recorder:
 
     def _writer(self) -> RecordingWriter | None:
         """Open what is recorded already, by whomever; it may have come up since the last call."""
-        if not RecordingWriter.is_allocated(self.location):
+        if not is_allocated(self.location):
             return None
         writer = RecordingWriter(self.location)
         writer.check_inputs(self.plan.inputs)
@@ -150,7 +151,7 @@ class Recorder:
                 f"an activation is larger than float16 holds: {self.location} is begun again in float32",
                 stacklevel=4,
             )
-            writer.discard()
+            discard(self.location)
             writer = self._create("float32")
             self._record_units(writer, progress)
         return writer
@@ -165,7 +166,7 @@ class Recorder:
             "environment": library_versions(),
             "created": now(),
         }
-        return RecordingWriter.create(
+        allocate(
             self.location,
             labels=plan.labels,
             n_tokens=int(plan.kept_tokens.max()),
@@ -174,6 +175,7 @@ class Recorder:
             provenance=provenance,
             paradigm=plan.paradigm.source,
         )
+        return RecordingWriter(self.location)
 
     def _wait_for_the_first(self) -> None:
         """Wait until another process has begun the recording."""

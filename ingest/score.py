@@ -11,11 +11,11 @@ import xarray as xr
 from tqdm import tqdm
 
 from ..store.archive import open as open_result
-from ..store.archive import save_result
 from ..store.errors import InputError, InputTypeError
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import digest_bytes, digest_json, library_versions, now
+from ..store.results import save_result
 from .batches import batches
 from .controls import matched_controls, mismatch
 from .forward import score_tokens

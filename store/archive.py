@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -10,13 +10,14 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from . import blocks, integrity, schema
+from . import blocks, schema
+from .allocate import SiteSpec, allocate
 from .catalog import Catalog, resolve
 from .errors import InputError, InputTypeError
-from .location import Location
+from .location import Location, quiet_zarr
 from .moments import valid_tokens
 from .provenance import library_versions, now
-from .writer import RecordingWriter, SiteSpec, quiet_zarr
+from .writer import RecordingWriter
 
 Level = Literal["token", "prompt"]
 
@@ -66,7 +67,7 @@ def open(
     group = location.group()
     if group.attrs.get("kind") != "recording":
         return _open_result(location, group, site, level)
-    recorded, sites = _recorded(group), _sites(group)
+    recorded, sites = _recorded(group), sites_of(group)
     if not recorded.any() or not sites:
         raise InputError(f"{location.name} has no recorded prompts yet")
     site = _choose_site(location, sites, site)
@@ -77,11 +78,11 @@ def open(
             "or record it with keep='full'"
         )
     if level == "prompt" or not has_cube:
-        ds = _open_group(location, f"{site}/summary", _merged_chunks(group, f"{site}/summary/mean"))
-        numbers = _open_group(location, site, {}, drop=("activation",))
+        ds = open_group(location, f"{site}/summary", _merged_chunks(group, f"{site}/summary/mean"))
+        numbers = open_group(location, site, {}, drop=("activation",))
         ds = ds.assign_coords(numbers.variables)
     else:
-        ds = _open_group(location, site, _chunks(group, f"{site}/activation"))
+        ds = open_group(location, site, _chunks(group, f"{site}/activation"))
         ds = ds.set_coords([v for v in ("hook_name",) if v in ds])
     ds = _join_labels(ds, location, group)
     if not recorded.all():
@@ -96,23 +97,25 @@ def _open_result(location: Location, group: zarr.Group, site: str | None, level:
         raise InputError(f"{location.name} is a result; only a recording has a site and a level")
     if "kind" in group.attrs and "manifest_digest" not in group.attrs:
         raise InputError(f"{location.name} was not written to its end; remove it and save it again")
-    return _open_group(location, None, {})
+    return open_group(location, None, {})
 
 
-def _sites(group: zarr.Group) -> list[str]:
+def sites_of(group: zarr.Group) -> list[str]:
+    """Return the sites that a recording has."""
     return [site for site in schema.SITES if site in group]
 
 
 def _recorded(group: zarr.Group) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Which prompts are complete: (prompt,); none while the recording is being created."""
-    return np.asarray(_array(group, "recorded")[:]) if "recorded" in group else np.zeros(0, dtype=bool)
+    return np.asarray(array_of(group, "recorded")[:]) if "recorded" in group else np.zeros(0, dtype=bool)
 
 
 def _unit(group: zarr.Group) -> int:
-    return _array(group, "recorded").chunks[0]
+    return array_of(group, "recorded").chunks[0]
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Return an array of a recording."""
     array = group[name] if name in group else None
     if not isinstance(array, zarr.Array):
         raise InputError(f"there is no array {name!r} in the recording")
@@ -130,21 +133,21 @@ def _choose_site(location: Location, sites: list[str], site: str | None) -> str:
 
 def _chunks(group: zarr.Group, name: str) -> dict[str, int]:
     """Return shard-sized chunks: the grain in which the store can be read without waste."""
-    array = _array(group, name)
+    array = array_of(group, name)
     dims = (str(d) for d in getattr(array.metadata, "dimension_names", None) or ())
     return dict(zip(dims, array.shards or array.chunks, strict=True))
 
 
 def _merged_chunks(group: zarr.Group, name: str) -> dict[str, int]:
     """Return several stored chunks to a Dask chunk, up to some 32 MB: the moments are small."""
-    array, merged = _array(group, name), _chunks(group, name)
+    array, merged = array_of(group, name), _chunks(group, name)
     for size, dim in zip(array.shape, list(merged), strict=True):
         fitting = _MERGED_BYTES // (math.prod(merged.values()) * array.dtype.itemsize)
         merged[dim] = min(size, merged[dim] * max(1, fitting))
     return merged
 
 
-def _open_group(
+def open_group(
     location: Location, group: str | None, chunks: Mapping[str, int], *, drop: tuple[str, ...] = ()
 ) -> xr.Dataset:
     """Open one group: arrays of one dimension in memory, the others in the given chunks of Dask."""
@@ -172,7 +175,7 @@ def _open_group(
 
 def _join_labels(ds: xr.Dataset, location: Location, group: zarr.Group) -> xr.Dataset:
     """Add the root's columns; those along ``token`` only to the cube."""
-    root = _open_group(location, None, {"prompt": _unit(group)}).drop_vars("recorded")
+    root = open_group(location, None, {"prompt": _unit(group)}).drop_vars("recorded")
     if "token" not in ds.dims:
         root = root.drop_vars([v for v in root if "token" in root[v].dims])
     labels = [v for v in root if v != "logprob"]
@@ -226,7 +229,7 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, site: str = "mlp") -> 
     spec = SiteSpec(layers, neurons, tuple(map(str, hooks)), ds["activation"].dtype.name)
     labels = _label_table(ds)
     tokens = tuple(v.name for v in schema.ROOT if v.dims == ("prompt", "token") and v.name in ds)
-    writer = RecordingWriter.create(
+    allocate(
         location,
         labels=labels,
         n_tokens=ds.sizes["token"],
@@ -234,6 +237,7 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, site: str = "mlp") -> 
         token_variables=tokens,
         provenance=_saved_provenance(ds),
     )
+    writer = RecordingWriter(location)
     for i, unit in enumerate(writer.units):
         part = ds.isel(prompt=unit)[["activation", *tokens]].compute()
         columns = {str(c): labels[c].to_numpy()[unit] for c in labels}
@@ -275,105 +279,3 @@ def _label_table(ds: xr.Dataset) -> pd.DataFrame:
         if name == "prompt" or values.dtype.kind not in "iufb":
             columns[name] = values.astype(str).astype(object)
     return pd.DataFrame(columns)
-
-
-def save_result(
-    ds: xr.Dataset | xr.DataArray,
-    name_or_path: str | os.PathLike[str],
-    *,
-    derived_from: str | Iterable[str] | None = None,
-) -> str:
-    """Write the result of an analysis, with the digests of its files; `open` reads it again.
-
-    Parameters
-    ----------
-    ds
-        A fit, contrasts, components, masks, effects or any other Dataset; a DataArray is saved
-        under its name. It is computed here if it is lazy.
-    name_or_path
-        Where; must not exist yet.
-    derived_from
-        Name or digest of what it was computed from.
-
-    Returns
-    -------
-    The path.
-
-    Raises
-    ------
-    InputTypeError, InputError
-        It is no Dataset and no DataArray; the path is taken.
-    """
-    if not isinstance(ds, (xr.Dataset, xr.DataArray)):
-        raise InputTypeError(f"save_result takes a Dataset or a DataArray, got {type(ds).__name__}")
-    location = Location.of(name_or_path)
-    if location.exists():
-        raise InputError(f"{location} holds a result already; choose another path or remove it")
-    location.check_new()
-    if isinstance(ds, xr.DataArray):
-        attrs = ds.attrs
-        ds = ds.rename(ds.name or "value").to_dataset().assign_attrs(attrs)
-    sources = [derived_from] if isinstance(derived_from, str) else list(derived_from or [])
-    out = ds.compute().drop_encoding()
-    out.attrs.pop("manifest_digest", None)  # the source's, which `open` would take for this result's
-    if out.attrs.get("kind") in (None, "recording"):
-        out.attrs["kind"] = "result"
-    if sources:
-        out.attrs["derived_from"] = sources
-    # text of a fixed width has no specification in Zarr v3
-    text = {v: {"dtype": np.dtypes.StringDType()} for v in out.variables if out[v].dtype.kind in "OUT"}
-    store = location.zarr_store(read_only=False)
-    with quiet_zarr():
-        out.to_zarr(store, mode="w-", zarr_format=3, consolidated=True, encoding=text)
-    integrity.write_manifest(location)
-    return str(location)
-
-
-def validate(path: str | os.PathLike[str]) -> list[str]:
-    """Return every breach of the schema in a recording; [] when it is sound.
-
-    Parameters
-    ----------
-    path
-        A recording; a result has no schema to break.
-
-    Raises
-    ------
-    MissingFileError
-        There is nothing at `path`.
-    """
-    location = Location.of(path)
-    group = location.group()
-    if group.attrs.get("kind") != "recording":
-        return []
-    sites = _sites(group)
-    parts: dict[str, tuple[schema.Variable, ...]] = {"": schema.ROOT}
-    for site in sites:
-        summary_only = group[site].attrs.get("keep") == "summary"
-        parts[f"{site}/"] = tuple(v for v in schema.SITE if v.name != "activation" or not summary_only)
-        if f"{site}/summary" in group:
-            parts[f"{site}/summary/"] = schema.SUMMARY
-    breaches = [] if sites else [f"there is no site; one of {list(schema.SITES)} is needed"]
-    breaches += _size_breaches(group, parts)
-    if not breaches:
-        for where, variables in parts.items():
-            breaches += schema.breaches_of(_open_group(location, where.rstrip("/"), {}), variables, where)
-    return breaches
-
-
-def _size_breaches(group: zarr.Group, parts: Mapping[str, tuple[schema.Variable, ...]]) -> list[str]:
-    """Dimensions without a name, or of another length than in the array before."""
-    sizes: dict[str, tuple[int, str]] = {}
-    lines = []
-    for where, variables in parts.items():
-        for path in (f"{where}{v.name}" for v in variables if f"{where}{v.name}" in group):
-            array = _array(group, path)
-            dims = getattr(array.metadata, "dimension_names", None)
-            if dims is None:
-                lines.append(f"{path} has no dimension names")
-            for dim, size in zip(dims or (), array.shape, strict=False):
-                scope = where.partition("/")[0] if dim in ("layer", "neuron") else ""
-                known, first = sizes.setdefault(f"{scope}/{dim}", (size, path))
-                if size != known:
-                    lines.append(f"{path} has {size} along {dim!r}, {first} has {known}")
-    return lines

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -194,3 +195,12 @@ class Location:
             raise MissingFileError(f"there is no recording or result at {self}: no zarr.json in it")
         store = self.zarr_store(read_only=read_only)
         return zarr.open_group(store, mode="r" if read_only else "r+", zarr_format=3)
+
+
+@contextmanager
+def quiet_zarr() -> Iterator[None]:
+    """Silence warnings of zarr: on consolidated metadata, and on files that are not its own."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        warnings.filterwarnings("ignore", message=r"Object at (actome|\S+\.partial) is not recognized")
+        yield

@@ -10,46 +10,21 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import zarr
 
 from . import integrity
-from .encoding import COMPRESSORS, encode_chunk, encode_shard, encode_text, pad
+from .encoding import encode_chunk, encode_shard, encode_text, pad
 from .errors import InputError
-from .layout import Layout, choose_unit, site_layout, summary_chunk
-from .location import Location
+from .layout import Layout
+from .location import Location, quiet_zarr
 from .moments import Bool, masked_moments
 from .provenance import digest_bytes
-from .schema import ACTIVATION_DIMS, ROOT, SITES, SUMMARY, VERSION, Variable, declared
-
-_COORDINATE = {"layer": np.int64, "neuron": np.int64}
-MOMENTS_BYTES = 24  # mean, m2 and mean_abs of one neuron in one prompt
-
-
-@dataclass(frozen=True)
-class SiteSpec:
-    """What a site will hold: its layers and neurons by number, and the module hooked in each layer.
-
-    Without its cube, a site holds the moments of each prompt alone.
-    """
-
-    layers: tuple[int, ...]
-    neurons: tuple[int, ...]
-    hook_names: tuple[str, ...]
-    dtype: str
-    cube: bool = True
-
-    def bytes_per_layer(self, n_tokens: int) -> int:
-        """Bytes of one prompt in one layer, before compression: its activations, or else its moments."""
-        size = n_tokens * np.dtype(self.dtype).itemsize if self.cube else MOMENTS_BYTES
-        return size * len(self.neurons)
+from .schema import SITES
 
 
 class RecordingWriter:
@@ -76,79 +51,6 @@ class RecordingWriter:
         recorded = self._array("recorded")
         self.units = Layout(recorded.chunks[0], (0,) * 4, (0,) * 4).units(recorded.shape[0])
         self._unit_arrays = {p for p, a in self._arrays.items() if _dims(a)[:1] == ("prompt",)}
-
-    @classmethod
-    def create(
-        cls,
-        location: Location,
-        *,
-        labels: pd.DataFrame,
-        n_tokens: int,
-        sites: Mapping[str, SiteSpec],
-        token_variables: tuple[str, ...],
-        provenance: Mapping[str, Any],
-        paradigm: str = "",
-    ) -> "RecordingWriter":
-        """Allocate every array of a recording, without a value.
-
-        Parameters
-        ----------
-        location
-            A place that holds nothing yet.
-        labels
-            One row a prompt; its columns become variables of the root.
-        n_tokens
-            Length of the token axis.
-        sites
-            What each site holds.
-        token_variables
-            The (prompt, token) variables of the schema that will be written.
-        provenance
-            Kept as the root attribute ``provenance``.
-        paradigm
-            The YAML text of the paradigm, kept beside the arrays.
-
-        Raises
-        ------
-        InputError
-            There is a recording, a result or any other file at `location`, it cannot be written, or
-            there are no prompts.
-        """
-        if cls.is_allocated(location):
-            raise InputError(f"{location} holds a recording already; choose another path or remove it")
-        if not location.exists():
-            location.check_new()
-        if not len(labels):
-            raise InputError("a recording needs at least one prompt, got none")
-        unit = choose_unit(
-            len(labels),
-            max(s.bytes_per_layer(n_tokens) for s in sites.values()),
-            sum(s.bytes_per_layer(n_tokens) * len(s.layers) for s in sites.values()),
-        )
-        _empty(location)  # of an allocation that was interrupted
-        attrs = {"kind": "recording", "schema_version": VERSION}
-        root = zarr.create_group(location.zarr_store(read_only=False), zarr_format=3, attributes=attrs)
-        _create_root(root, labels, n_tokens, token_variables, unit)
-        for name, spec in sites.items():
-            kept = {} if spec.cube else {"keep": "summary"}
-            _create_site(root.create_group(name, attributes=kept), spec, len(labels), n_tokens, unit)
-        if paradigm:
-            location.write("actome/paradigm.yaml", paradigm.encode())
-        root.attrs["provenance"] = dict(provenance)  # last: its presence says that all is allocated
-        return cls(location)
-
-    @staticmethod
-    def is_allocated(location: Location) -> bool:
-        """Say whether there is something at a location; an allocation that was interrupted is nothing."""
-        if not location.exists():
-            return False
-        attrs = location.group().attrs
-        return attrs.get("kind") != "recording" or "provenance" in attrs
-
-    def discard(self) -> None:
-        """Give the recording up, so that another can be created in its place."""
-        del self.group.attrs["provenance"]  # from here on it counts as an allocation that was interrupted
-        _empty(self.location)
 
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:
@@ -354,46 +256,6 @@ class RecordingWriter:
         self.attrs["manifest_digest"] = integrity.write_manifest(self.location)
 
 
-def _empty(location: Location) -> None:
-    """Remove every file: first what says that prompts are complete, last what says that this is a group."""
-    rank = {"recorded": 0, "actome": 1, "zarr.json": 3}
-    for key in sorted(location.keys(), key=lambda key: rank.get(key.partition("/")[0], 2)):
-        location.remove(key)
-
-
-def _create(group: zarr.Group, variable: Variable, dtype: Any, shape: tuple[int, ...], **kwargs: Any) -> None:
-    kwargs.setdefault("compressors", COMPRESSORS)
-    group.create_array(
-        variable.name,
-        shape=shape,
-        dtype=dtype,
-        fill_value=variable.missing,
-        dimension_names=variable.dims,
-        attributes={"long_name": variable.meaning},
-        **kwargs,
-    )
-
-
-def _create_root(
-    root: zarr.Group, labels: pd.DataFrame, n_tokens: int, token_variables: tuple[str, ...], unit: int
-) -> None:
-    known = declared(ROOT)
-    for column in dict.fromkeys([*labels.columns, "n_tokens", "recorded"]):
-        variable = known.get(column) or _label_variable(column, labels[column].dtype)
-        dtype = str if variable.dtypes[0] == "str" else variable.dtypes[0]
-        _create(root, variable, dtype, (len(labels),), chunks=(unit,))
-    for name in token_variables:
-        variable = known[name]
-        _create(root, variable, variable.dtypes[0], (len(labels), n_tokens), chunks=(unit, n_tokens))
-
-
-def _label_variable(column: str, dtype: Any) -> Variable:
-    """Declare a further column of the paradigm: a number, a truth value, or text."""
-    missing: Any = {"i": -1, "u": 0, "f": float("nan"), "b": False}.get(dtype.kind, "")
-    name = "str" if missing == "" else dtype.name
-    return Variable(column, ("prompt",), (name,), "label of the paradigm", missing)
-
-
 def _valid(labels: Mapping[str, npt.NDArray[Any]], n_tokens: int) -> Bool:
     """Which tokens of a unit are real: (prompt, token)."""
     if "token_id" in labels:
@@ -419,34 +281,6 @@ def _dims(array: zarr.Array[Any]) -> tuple[str | None, ...]:
     return tuple(getattr(array.metadata, "dimension_names", None) or ())
 
 
-def _create_site(group: zarr.Group, spec: SiteSpec, n_prompts: int, n_tokens: int, unit: int) -> None:
-    shape = (n_prompts, n_tokens, len(spec.layers), len(spec.neurons))
-    if spec.cube:
-        layout = site_layout(unit, n_tokens, len(spec.neurons), np.dtype(spec.dtype).itemsize)
-        group.create_array(
-            "activation",
-            shape=shape,
-            dtype=spec.dtype,
-            chunks=layout.chunk,
-            shards=layout.shard,
-            compressors=COMPRESSORS,
-            fill_value=float("nan"),
-            dimension_names=ACTIVATION_DIMS,
-        )
-    for name, values in (("layer", spec.layers), ("neuron", spec.neurons)):
-        array = group.create_array(
-            name, shape=(len(values),), dtype=_COORDINATE[name], dimension_names=(name,), fill_value=-1
-        )
-        array[:] = np.array(values)
-    hooks = group.create_array("hook_name", shape=(shape[2],), dtype=str, dimension_names=("layer",))
-    hooks[:] = np.array(spec.hook_names, dtype=object)
-    summary = group.create_group("summary")
-    for variable in SUMMARY:
-        full = (n_prompts,) if variable.dims == ("prompt",) else (n_prompts, *shape[2:])
-        chunks = (unit,) if variable.dims == ("prompt",) else summary_chunk(unit, *shape[2:])
-        _create(summary, variable, variable.dtypes[0], full, chunks=chunks)
-
-
 def _arrays(group: zarr.Group, prefix: str = "") -> Iterator[tuple[str, zarr.Array[Any]]]:
     with quiet_zarr():
         members = list(group.members())
@@ -455,12 +289,3 @@ def _arrays(group: zarr.Group, prefix: str = "") -> Iterator[tuple[str, zarr.Arr
             yield from _arrays(member, f"{prefix}{name}/")
         else:
             yield f"{prefix}{name}", member
-
-
-@contextmanager
-def quiet_zarr() -> Iterator[None]:
-    """Silence warnings of zarr: on consolidated metadata, and on files that are not its own."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        warnings.filterwarnings("ignore", message=r"Object at (actome|\S+\.partial) is not recognized")
-        yield

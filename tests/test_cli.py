@@ -11,8 +11,9 @@ import xarray as xr
 from actome import cli
 from actome.ingest.phantom import phantom_model
 from actome.store.archive import open as open_recording
-from actome.store.archive import save, save_result
+from actome.store.archive import save
 from actome.store.phantom import phantom
+from actome.store.results import save_result
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def glm(
     from ..analyze.glm import fit_glm
     from ..analyze.threshold import threshold
     from ..store.archive import open as open_recording
-    from ..store.archive import save_result
+    from ..store.results import save_result
 
     refuse_taken(out)
     # the summaries hold all that these fits need
@@ -63,7 +63,7 @@ def ica(
     """Decompose a recording into networks and say how stable each is."""
     from ..analyze.ica import group_ica
     from ..store.archive import open as open_recording
-    from ..store.archive import save_result
+    from ..store.results import save_result
 
     refuse_taken(out)
     ds = open_recording(name, site=site, catalog=catalog)

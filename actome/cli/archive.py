@@ -65,8 +65,8 @@ def _count(values: Any) -> tuple[list[str], list[int]]:
 
 def validate(name: Recording, catalog: CatalogOption = None) -> None:
     """Check a recording against the schema; exit status 1 when it departs from it."""
-    from ..store.archive import validate as run
     from ..store.catalog import resolve
+    from ..store.validation import validate as run
 
     _report_breaches(run(resolve(name, catalog)), "it fits the schema")
 

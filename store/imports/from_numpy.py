@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..allocate import SiteSpec
 from ..errors import InputError, InputTypeError, MissingFileError
 from ..moments import valid_tokens
-from ..writer import SiteSpec
 from .labels import Labels, number_rows, read_labels
 from .stream import Shown, Source, check_target, choose_numbers, digest_file, write_recording
 

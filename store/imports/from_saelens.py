@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..allocate import SiteSpec
 from ..errors import InputError
-from ..writer import SiteSpec
 from .arrow_folder import ArrowFolder
 from .labels import Labels, number_rows, read_labels
 from .stream import Shown, Source, check_target, digest_file, write_recording

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..allocate import SiteSpec
 from ..errors import InputError, MissingFileError
-from ..writer import SiteSpec
 from .labels import Labels, match_ids, read_labels
 from .safetensors_file import TensorFile
 from .stream import Shown, Source, check_target, digest_file, write_recording

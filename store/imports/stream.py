@@ -13,11 +13,12 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
+from ..allocate import SiteSpec, allocate, is_allocated
 from ..errors import InputError, MissingFileError
 from ..location import Location
 from ..provenance import digest_json, library_versions, now
 from ..schema import SITES
-from ..writer import RecordingWriter, SiteSpec
+from ..writer import RecordingWriter
 
 _DTYPES = ("float16", "float32")
 
@@ -104,7 +105,7 @@ def check_target(
     if dtype is not None and dtype not in _DTYPES:
         raise InputError(f"dtype must be one of {list(_DTYPES)} or None, got {dtype!r}")
     location = Location.of(out)
-    if not RecordingWriter.is_allocated(location):
+    if not is_allocated(location):
         if not location.exists():
             location.check_new()
     elif RecordingWriter(location).is_final:
@@ -151,7 +152,7 @@ def write_recording(source: Source, location: Location) -> str:
     UserWarning
         Values were clipped to what float16 holds, or are not finite; both stay counted in the recording.
     """
-    there = RecordingWriter.is_allocated(location)
+    there = is_allocated(location)
     writer = RecordingWriter(location) if there else _create(source, location)
     writer.check_inputs(source.inputs())
     try:
@@ -174,7 +175,7 @@ def _create(source: Source, location: Location) -> RecordingWriter:
         "environment": {**library_versions(), **source.libraries},
         "created": now(),
     }
-    return RecordingWriter.create(
+    allocate(
         location,
         labels=source.labels,
         n_tokens=source.n_tokens,
@@ -182,6 +183,7 @@ def _create(source: Source, location: Location) -> RecordingWriter:
         token_variables=("token_id",) if source.has_token_ids else (),
         provenance=provenance,
     )
+    return RecordingWriter(location)
 
 
 def _write_units(source: Source, writer: RecordingWriter) -> None:

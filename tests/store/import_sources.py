@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from actome.analyze.contrasts import compute_contrast
 from actome.analyze.glm import fit_glm
 from actome.store.archive import open as open_recording
-from actome.store.archive import validate
 from actome.store.integrity import verify
+from actome.store.validation import validate
 
 PLANTED = (1, 3)  # layer and neuron, by their places, that condition "a" raises
 IDS = [f"cmpl-{i:02x}" for i in range(12)]  # of requests

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from actome.store import schema
 from actome.store.archive import open as open_recording
-from actome.store.archive import save, save_result, validate
+from actome.store.archive import save
 from actome.store.errors import InputError, InputTypeError, MissingFileError
 from actome.store.integrity import verify
 from actome.store.location import Location
+from actome.store.results import save_result
+from actome.store.validation import validate
 from actome.store.writer import RecordingWriter
 
 from ..strategies import chunkings, recordings

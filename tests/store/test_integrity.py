@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from actome.store.archive import save, save_result
+from actome.store.archive import save
 from actome.store.errors import MissingFileError
 from actome.store.integrity import MANIFEST, unit_file, verify
+from actome.store.results import save_result
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 import zarr
 
 from actome.store.archive import open as open_recording
-from actome.store.archive import validate
 from actome.store.errors import InputError, MissingDependencyError, MissingFileError
 from actome.store.integrity import verify
 from actome.store.location import Location
+from actome.store.validation import validate
 
 
 def test_of__local_paths_are_absolute(tmp_path, monkeypatch):

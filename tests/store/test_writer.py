@@ -10,12 +10,13 @@ import pytest
 import xarray as xr
 from zarr.storage import LocalStore
 
+from actome.store.allocate import SiteSpec, allocate
 from actome.store.archive import open as open_recording
-from actome.store.archive import validate
 from actome.store.errors import InputError, MissingFileError
 from actome.store.integrity import unit_file, verify
 from actome.store.location import Location
-from actome.store.writer import RecordingWriter, SiteSpec
+from actome.store.validation import validate
+from actome.store.writer import RecordingWriter
 
 N_PROMPTS, N_TOKENS, N_LAYERS, N_NEURONS = 10, 3, 2, 4  # units of 2 prompts
 
@@ -61,7 +62,8 @@ def created(path: Path, **changes) -> RecordingWriter:
         "provenance": {"model": "m"},
         "paradigm": "name: x\n",
     }
-    return RecordingWriter.create(Location.of(path), **(options | changes))
+    allocate(Location.of(path), **(options | changes))
+    return RecordingWriter(Location.of(path))
 
 
 def write_unit(writer: RecordingWriter, i: int, **changes) -> None:
