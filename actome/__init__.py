@@ -14,16 +14,25 @@ if TYPE_CHECKING:
     from .analyze.networks import networks
     from .analyze.overlap import overlap
     from .analyze.report import report
+    from .analyze.selectivity import selective_neurons, similar_neurons
     from .analyze.threshold import P, Top, Z, threshold
     from .ingest.lesion import lesion
+    from .ingest.recompute import recompute
     from .ingest.record import record
     from .ingest.score import score
     from .store.archive import open, save
     from .store.catalog import open_catalog
-    from .store.integrity import verify
+    from .store.housekeeping import append, cast, gc, merge, rechunk, remove
+    from .store.index.build import build_index
+    from .store.integrity import compare, verify
     from .store.paradigm import Paradigm
+    from .store.queries import firing_neurons, token_neurons, top_tokens
     from .store.results import save_result
+    from .store.sharing import export, pull, push, receive
+    from .store.slices import slice_catalog
+    from .store.sql import sql
     from .store.validation import validate
+    from .store.versions import commit, log, tag
 
 _HOME = {
     "open": "store.archive",
@@ -34,6 +43,7 @@ _HOME = {
     "open_catalog": "store.catalog",
     "Paradigm": "store.paradigm",
     "record": "ingest.record",
+    "recompute": "ingest.recompute",
     "lesion": "ingest.lesion",
     "score": "ingest.score",
     "fit_glm": "analyze.glm",
@@ -48,6 +58,28 @@ _HOME = {
     "identify": "analyze.identification",
     "lesion_effects": "analyze.effects",
     "report": "analyze.report",
+    "selective_neurons": "analyze.selectivity",
+    "similar_neurons": "analyze.selectivity",
+    "top_tokens": "store.queries",
+    "firing_neurons": "store.queries",
+    "token_neurons": "store.queries",
+    "slice_catalog": "store.slices",
+    "sql": "store.sql",
+    "build_index": "store.index.build",
+    "append": "store.housekeeping",
+    "merge": "store.housekeeping",
+    "rechunk": "store.housekeeping",
+    "cast": "store.housekeeping",
+    "remove": "store.housekeeping",
+    "gc": "store.housekeeping",
+    "export": "store.sharing",
+    "receive": "store.sharing",
+    "push": "store.sharing",
+    "pull": "store.sharing",
+    "compare": "store.integrity",
+    "commit": "store.versions",
+    "log": "store.versions",
+    "tag": "store.versions",
 }
 
 __all__ = [
@@ -56,22 +88,45 @@ __all__ = [
     "Top",
     "Z",
     "__version__",
+    "append",
+    "build_index",
+    "cast",
+    "commit",
+    "compare",
     "compute_contrast",
+    "export",
+    "firing_neurons",
     "fit_glm",
+    "gc",
     "group_ica",
     "identify",
     "lesion",
     "lesion_effects",
+    "log",
+    "merge",
     "networks",
     "open",
     "open_catalog",
     "overlap",
+    "pull",
+    "push",
+    "receive",
+    "rechunk",
+    "recompute",
     "record",
+    "remove",
     "report",
     "save",
     "save_result",
     "score",
+    "selective_neurons",
+    "similar_neurons",
+    "slice_catalog",
+    "sql",
+    "tag",
     "threshold",
+    "token_neurons",
+    "top_tokens",
     "validate",
     "verify",
 ]

@@ -29,7 +29,7 @@ from actome.ingest.phantom import phantom_model
 from actome.store.errors import InputError, MissingFileError
 
 SITES = ("mlp", "residual")
-NO_DIGESTS = ("zarr.json", "actome/manifest.json")  # the time of creation, and the digest of the other
+NO_DIGESTS = ("zarr.json", "actome/manifest.json", "actome/index/manifest.json")  # the time of creation
 UNFINISHED = r"unfinished: |damaged: zarr\.json names no manifest|foreign: .*\.partial$"
 
 

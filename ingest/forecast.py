@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from ..store.allocate import MOMENTS_BYTES
+from ..store.index.build import BYTES_PER_NEURON
 from ..store.location import Location
 from .batches import batches, run_fitting
 from .capture import FLOAT16_MAX, Hook, hooked
@@ -97,6 +98,8 @@ class Forecast:
         In the store.
     n_bytes
         On disk, at most: compression saves from a few to thirty percent of it.
+    index_bytes
+        Of the index of every neuron, at most.
     seconds
         At the speed of the model alone; None where it was not timed.
     free_bytes
@@ -110,6 +113,7 @@ class Forecast:
     dtype: str
     keep: str
     n_bytes: int
+    index_bytes: int
     seconds: float | None
     free_bytes: int | None
 
@@ -137,6 +141,7 @@ class Forecast:
             dtype=dtype,
             keep=plan.settings.keep,
             n_bytes=n_tokens * (values * per_token + _TOKEN_BYTES) + int(left.sum()) * values * MOMENTS_BYTES,
+            index_bytes=values * BYTES_PER_NEURON if plan.settings.keep == "full" else 0,
             seconds=None if tokens_per_second is None else runs / tokens_per_second,
             free_bytes=_free_bytes(location),
         )
@@ -144,7 +149,7 @@ class Forecast:
     @property
     def fits(self) -> bool:
         """Whether the disk can hold it."""
-        return self.free_bytes is None or self.n_bytes <= self.free_bytes
+        return self.free_bytes is None or self.n_bytes + self.index_bytes <= self.free_bytes
 
     def __str__(self) -> str:
         """Return some lines for a person to read."""
@@ -160,6 +165,7 @@ class Forecast:
             ),
             f"kept       {what}",
             f"on disk    at most {size(self.n_bytes)}; free: {free}",
+            f"index      at most {size(self.index_bytes)}",
         ]
         if self.seconds is not None:
             lines.append(f"time       about {_duration(self.seconds)}, at the speed of the model alone")

@@ -109,6 +109,7 @@ def load_model(
     device: str | torch.device | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    dtype: str | None = None,
 ) -> LoadedModel:
     """Load a model, or take a loaded one as it is.
 
@@ -125,6 +126,9 @@ def load_model(
         Branch, tag or commit, of a model on the hub.
     trust_remote_code
         Run the code that a model brings with it, where the library has none of its kind.
+    dtype
+        Type of the weights of a model that is loaded here, such as "bfloat16"; by default float32 on
+        the CPU, and that of its files on a GPU. A loaded module keeps its own.
 
     Raises
     ------
@@ -151,7 +155,7 @@ def load_model(
     config, source = read_config(Source(name, path, revision, trust_remote_code))
     tokenizer = read_tokenizer(source)
     _check_fast(tokenizer, name)
-    module = read_model(source, config, device=device)
+    module = read_model(source, config, device=device, dtype=dtype)
     return _ready(module, tokenizer, name, source.revision, None if str(device) == "auto" else device)
 
 

@@ -95,6 +95,13 @@ def site_names(sites: Sites) -> dict[str, str | tuple[str, ...] | None]:
 class Plan:
     """What is recorded from what.
 
+    Parameters
+    ----------
+    model, paradigm, settings
+        What is shown to which model, and how.
+    known_taps
+        Per site of the settings, where it is read, where that need not be looked for.
+
     Attributes
     ----------
     model, paradigm, settings
@@ -114,12 +121,19 @@ class Plan:
         A setting does not fit the model, or a prompt does not.
     """
 
-    def __init__(self, model: LoadedModel, paradigm: Paradigm, settings: Settings) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        paradigm: Paradigm,
+        settings: Settings,
+        *,
+        known_taps: Mapping[str, list[Tap]] | None = None,
+    ) -> None:
         self.model, self.paradigm, self.settings = model, paradigm, settings
         self.taps: dict[str, list[Tap]] = {}
         self.layers: dict[str, tuple[int, ...]] = {}
         for site, names in settings.sites.items():
-            taps = find_taps(model.module, site, names)
+            taps = known_taps[site] if known_taps else find_taps(model.module, site, names)
             self.layers[site] = _chosen(settings.layers, len(taps), "layers")
             self.taps[site] = [taps[i] for i in self.layers[site]]
             _chosen(settings.neurons, taps[0].width, "neurons", f" at site {site!r}")

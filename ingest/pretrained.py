@@ -109,8 +109,12 @@ def read_config(source: Source) -> tuple[Any, Source]:
     return config, replace(source, revision=commit)
 
 
-def read_model(source: Source, config: Any, *, device: torch.device | str) -> nn.Module:
+def read_model(
+    source: Source, config: Any, *, device: torch.device | str, dtype: str | None = None
+) -> nn.Module:
     """Read the weights: of a causal language model whole, of an encoder without its head.
+
+    They get the type `dtype`; by default float32 on the CPU, and that of the files on a GPU.
 
     Raises
     ------
@@ -133,7 +137,7 @@ def read_model(source: Source, config: Any, *, device: torch.device | str) -> nn
             found: Any = (AutoModel if encoder else AutoModelForCausalLM).from_pretrained(
                 source.path,
                 config=config,
-                dtype=torch.float32 if on_cpu else "auto",
+                dtype=dtype or ("float32" if on_cpu else "auto"),
                 use_safetensors=True,
                 output_loading_info=True,
                 **source.options(),

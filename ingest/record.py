@@ -40,6 +40,7 @@ def record(
     part: Part | None = None,
     seed: int = 0,
     resume: bool = True,
+    index: bool = True,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Show a paradigm to a model and keep its activations.
@@ -94,6 +95,9 @@ def record(
         Decides the tokens that are drawn.
     resume
         False refuses a path that holds a recording already.
+    index
+        When all is recorded, read it once more to find what each neuron answers to: `top_tokens` and
+        the other questions then read no activation. `build_index` does it later.
     progress
         Show the forecast and a progress bar; by default only on a terminal.
 
@@ -137,4 +141,4 @@ def record(
     shown = sys.stderr.isatty() if progress is None else progress
     if shown and not recorder.is_complete:
         tqdm.write(str(recorder.forecast()), file=sys.stderr)
-    return recorder.run(progress=shown)
+    return recorder.run(progress=shown, index=index)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..store.allocate import allocate, discard, is_allocated
 from ..store.archive import open as open_recording
 from ..store.errors import InputError, InputTypeError
+from ..store.index.build import build_index, is_current
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import library_versions, now
@@ -114,8 +115,8 @@ class Recorder:
     def _dtype(self) -> str:
         return self.plan.settings.dtype or self.probe.dtype
 
-    def run(self, *, progress: bool = False) -> xr.Dataset:
-        """Record what is missing, and open the recording."""
+    def run(self, *, progress: bool = False, index: bool = True) -> xr.Dataset:
+        """Record what is missing, index it when all is there, and open the recording."""
         with self.plan.model.evaluating():
             if self.part is not None and self.part[0] > 0:
                 self._wait_for_the_first()
@@ -124,6 +125,8 @@ class Recorder:
             if not writer.pending():
                 with self.location.claimed(wait=True):  # the last parts may end at the same time
                     RecordingWriter(self.location).finalise()
+                    if index and not is_current(self.location):
+                        build_index(self.location, progress=progress)
         writer.warn_of_losses(
             remedy="record with dtype='float32' to keep them",
             cause=": the model overflows or holds NaN weights",

@@ -1,5 +1,6 @@
 """Allocating a recording: every array it will have, whole and without a value, before anything runs."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import zarr
 
 from .encoding import COMPRESSORS
 from .errors import InputError
-from .layout import choose_unit, site_layout, summary_chunk
+from .layout import AUTOMATIC, Grain, choose_unit, site_layout, summary_chunk
 from .location import Location
 from .schema import ACTIVATION_DIMS, ROOT, SUMMARY, VERSION, Variable, declared
 
@@ -46,6 +47,7 @@ def allocate(
     token_variables: tuple[str, ...],
     provenance: Mapping[str, Any],
     paradigm: str = "",
+    grain: Grain = AUTOMATIC,
 ) -> None:
     """Allocate every array of a recording, without a value.
 
@@ -65,6 +67,8 @@ def allocate(
         Kept as the root attribute ``provenance``.
     paradigm
         The YAML text of the paradigm, kept beside the arrays.
+    grain
+        What is asked of the layout.
 
     Raises
     ------
@@ -78,7 +82,7 @@ def allocate(
         location.check_new()
     if not len(labels):
         raise InputError("a recording needs at least one prompt, got none")
-    unit = choose_unit(
+    unit = grain.unit or choose_unit(
         len(labels),
         max(s.bytes_per_layer(n_tokens) for s in sites.values()),
         sum(s.bytes_per_layer(n_tokens) * len(s.layers) for s in sites.values()),
@@ -86,10 +90,10 @@ def allocate(
     _empty(location)  # of an allocation that was interrupted
     attrs = {"kind": "recording", "schema_version": VERSION}
     root = zarr.create_group(location.zarr_store(read_only=False), zarr_format=3, attributes=attrs)
-    _create_root(root, labels, n_tokens, token_variables, unit)
+    create_columns(root, labels, n_tokens, token_variables, unit)
     for name, spec in sites.items():
         kept = {} if spec.cube else {"keep": "summary"}
-        _create_site(root.create_group(name, attributes=kept), spec, len(labels), n_tokens, unit)
+        _create_site(root.create_group(name, attributes=kept), spec, len(labels), n_tokens, unit, grain)
     if paradigm:
         location.write("actome/paradigm.yaml", paradigm.encode())
     root.attrs["provenance"] = dict(provenance)  # last: its presence says that all is allocated
@@ -104,16 +108,21 @@ def is_allocated(location: Location) -> bool:
 
 
 def discard(location: Location) -> None:
-    """Give a recording up, so that another can be allocated in its place."""
-    group = location.group(read_only=False)
-    del group.attrs["provenance"]  # from here on it counts as an allocation that was interrupted
+    """Give a recording or a result up, so that another can be written in its place."""
+    root = json.loads(location.read("zarr.json"))
+    for name in ("provenance", "manifest_digest"):
+        root.get("attributes", {}).pop(name, None)
+    location.write("zarr.json", json.dumps(root).encode())  # from here on it counts as interrupted
     _empty(location)
 
 
 def _empty(location: Location) -> None:
-    """Remove every file: first what says that prompts are complete, last what says that this is a group."""
-    rank = {"recorded": 0, "actome": 1, "zarr.json": 3}
-    for key in sorted(location.keys(), key=lambda key: rank.get(key.partition("/")[0], 2)):
+    """Remove every file: first what says that prompts are complete, last what says that this is a group.
+
+    The digests go late: they tell a reader of before that a chunk is gone, and not a missing value.
+    """
+    rank = {"recorded": 0, "actome": 2, "zarr.json": 3}
+    for key in sorted(location.keys(), key=lambda key: rank.get(key.partition("/")[0], 1)):
         location.remove(key)
 
 
@@ -130,15 +139,20 @@ def _create(group: zarr.Group, variable: Variable, dtype: Any, shape: tuple[int,
     )
 
 
-def _create_root(
+def create_columns(
     root: zarr.Group, labels: pd.DataFrame, n_tokens: int, token_variables: tuple[str, ...], unit: int
 ) -> None:
+    """Allocate the variables of the root that it does not have yet."""
     known = declared(ROOT)
     for column in dict.fromkeys([*labels.columns, "n_tokens", "recorded"]):
+        if column in root:
+            continue
         variable = known.get(column) or _label_variable(column, labels[column].dtype)
         dtype = str if variable.dtypes[0] == "str" else variable.dtypes[0]
         _create(root, variable, dtype, (len(labels),), chunks=(unit,))
     for name in token_variables:
+        if name in root:
+            continue
         variable = known[name]
         _create(root, variable, variable.dtypes[0], (len(labels), n_tokens), chunks=(unit, n_tokens))
 
@@ -150,10 +164,12 @@ def _label_variable(column: str, dtype: Any) -> Variable:
     return Variable(column, ("prompt",), (name,), "label of the paradigm", missing)
 
 
-def _create_site(group: zarr.Group, spec: SiteSpec, n_prompts: int, n_tokens: int, unit: int) -> None:
+def _create_site(
+    group: zarr.Group, spec: SiteSpec, n_prompts: int, n_tokens: int, unit: int, grain: Grain
+) -> None:
     shape = (n_prompts, n_tokens, len(spec.layers), len(spec.neurons))
     if spec.cube:
-        layout = site_layout(unit, n_tokens, len(spec.neurons), np.dtype(spec.dtype).itemsize)
+        layout = site_layout(unit, n_tokens, len(spec.neurons), np.dtype(spec.dtype).itemsize, grain)
         group.create_array(
             "activation",
             shape=shape,

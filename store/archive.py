@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -12,7 +13,8 @@ import zarr
 
 from . import blocks, schema
 from .allocate import SiteSpec, allocate
-from .catalog import Catalog, resolve
+from .catalog import CatalogLike, resolve
+from .decoding import ShardedArray
 from .errors import InputError, InputTypeError
 from .location import Location, quiet_zarr
 from .moments import valid_tokens
@@ -29,7 +31,7 @@ def open(
     *,
     site: str | None = None,
     level: Level | None = None,
-    catalog: str | os.PathLike[str] | Catalog | None = None,
+    catalog: CatalogLike | None = None,
 ) -> xr.Dataset:
     """Open a recording or a result, lazily.
 
@@ -44,7 +46,7 @@ def open(
         per-prompt moments ``count``, ``mean``, ``m2`` and ``mean_abs`` (prompt, layer, neuron). None:
         the cube where there is one.
     catalog
-        The catalog in which a name is looked up; by default ``catalog.yaml`` here.
+        The catalog in which a name is looked up, or several; by default ``catalog.yaml`` here.
 
     Returns
     -------
@@ -87,12 +89,36 @@ def open(
     ds = _join_labels(ds, location, group)
     if not recorded.all():
         ds = _keep_units(ds, recorded, _unit(group))
+    else:
+        _opened.update({name: (location, site) for name in _dask_names(ds)})
     return ds.assign_attrs(
         group.attrs.asdict(), site=site, name=location.name.removesuffix(".zip").removesuffix(".zarr")
     )
 
 
+_opened: dict[str, tuple[Location, str]] = {}  # Dask's name of an array as it was opened -> recording, site
+
+
+def _dask_names(ds: xr.Dataset) -> list[str]:
+    """Names of what decides which numbers are analysed: a Dataset that was sliced or changed has others."""
+    variables = [ds[v].variable for v in ("activation", "token_id") if v in ds.variables]
+    return [str(v.data.name) for v in variables if v.chunks is not None]
+
+
+def opened_from(ds: xr.Dataset) -> tuple[Location, str] | None:
+    """Return the recording and the site of a Dataset whose numbers are still those that were opened."""
+    names = _dask_names(ds)
+    n_arrays = sum(v in ds.variables for v in ("activation", "token_id"))
+    found = {_opened.get(name) for name in names}
+    return found.pop() if len(names) == n_arrays and len(found) == 1 else None
+
+
 def _open_result(location: Location, group: zarr.Group, site: str | None, level: Level | None) -> xr.Dataset:
+    if "kind" not in group.attrs and location.name in schema.SITES:
+        raise InputError(
+            f"{location} is a site of a recording, not an entry of its own; open the recording with "
+            f"site={location.name!r}"
+        )
     if site is not None or level is not None:
         raise InputError(f"{location.name} is a result; only a recording has a site and a level")
     if "kind" in group.attrs and "manifest_digest" not in group.attrs:
@@ -151,7 +177,8 @@ def open_group(
     location: Location, group: str | None, chunks: Mapping[str, int], *, drop: tuple[str, ...] = ()
 ) -> xr.Dataset:
     """Open one group: arrays of one dimension in memory, the others in the given chunks of Dask."""
-    consolidated = bool(location.group().metadata.consolidated_metadata)
+    root = location.group()
+    consolidated = bool(root.metadata.consolidated_metadata)
     with quiet_zarr():
         ds = xr.open_dataset(
             location.zarr_store(read_only=True),  # type: ignore[arg-type]
@@ -167,10 +194,32 @@ def open_group(
     for name in [v for v in ds.variables if v not in ds.indexes]:
         array = ds[name].astype(object) if ds[name].dtype.kind == "T" else ds[name]  # not all tools know "T"
         if array.ndim > 1:
-            out[name] = array.chunk({d: n for d, n in chunks.items() if d in array.dims})
+            path = f"{group}/{name}" if group else str(name)
+            out[name] = _decoded_here(location, path, root, array).chunk(
+                {d: n for d, n in chunks.items() if d in array.dims}
+            )
         else:
             out[name] = array.load()
     return ds.assign(out)
+
+
+def _decoded_here(location: Location, path: str, root: zarr.Group, array: xr.DataArray) -> xr.DataArray:
+    """Let Dask take what was sharded by the recorder from `ShardedArray`; leave the rest to zarr."""
+    stored = _reader(location, path, root)
+    if not isinstance(stored, ShardedArray):
+        return array
+    data = da.from_array(stored, chunks=stored.shards, asarray=False, name=False)  # type: ignore[no-untyped-call]
+    return array.copy(data=data)
+
+
+def cube_of(location: Location, site: str) -> ShardedArray | zarr.Array[Any]:
+    """Return the cube of a site, (prompt, token, layer, neuron), to read by slices."""
+    return _reader(location, f"{site}/activation", location.group())
+
+
+def _reader(location: Location, path: str, root: zarr.Group) -> ShardedArray | zarr.Array[Any]:
+    stored = array_of(root, path)
+    return ShardedArray(location, path, stored) if ShardedArray.is_readable(stored) else stored
 
 
 def _join_labels(ds: xr.Dataset, location: Location, group: zarr.Group) -> xr.Dataset:
@@ -243,7 +292,7 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, site: str = "mlp") -> 
         columns = {str(c): labels[c].to_numpy()[unit] for c in labels}
         columns |= {t: part[t].to_numpy() for t in tokens}
         columns["n_tokens"] = _count_tokens(part)
-        writer.write_unit(i, columns, {site: part["activation"].to_numpy()})
+        writer.write_unit(i, columns, {site: part["activation"].to_numpy()}, threads=os.cpu_count() or 1)
     writer.finalise()
     return str(location)
 

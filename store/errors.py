@@ -22,6 +22,18 @@ class MissingFileError(ActomeError, FileNotFoundError):
     """A path or a name that leads nowhere."""
 
 
+class DamagedError(ActomeError, OSError):
+    """Bytes in the store that are not those that were written."""
+
+
+class StorageError(ActomeError, OSError):
+    """A remote store that did not answer, refused, or answered with something else than asked for."""
+
+
+class AccessError(StorageError):
+    """A remote store that refuses; many do so too for a file that is not there."""
+
+
 class MissingDependencyError(ActomeError, ImportError):
     """An optional package that this call needs is not installed."""
 

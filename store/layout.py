@@ -39,6 +39,26 @@ class Layout:
         return [slice(i, min(i + self.unit, n_prompts)) for i in range(0, n_prompts, self.unit)]
 
 
+@dataclass(frozen=True)
+class Grain:
+    """What a user asks of the layout; None is chosen from the data.
+
+    Attributes
+    ----------
+    unit
+        Prompts in a unit.
+    tokens, neurons
+        Of a chunk inside a shard.
+    """
+
+    unit: int | None = None
+    tokens: int | None = None
+    neurons: int | None = None
+
+
+AUTOMATIC = Grain()
+
+
 def choose_unit(n_prompts: int, bytes_per_prompt_layer: int, bytes_per_prompt: int) -> int:
     """Choose how many prompts make a unit.
 
@@ -56,15 +76,15 @@ def choose_unit(n_prompts: int, bytes_per_prompt_layer: int, bytes_per_prompt: i
     return max(1, min(for_shard, for_memory, ceil(n_prompts / _MIN_UNITS)))
 
 
-def site_layout(unit: int, n_tokens: int, n_neurons: int, itemsize: int) -> Layout:
+def site_layout(unit: int, n_tokens: int, n_neurons: int, itemsize: int, grain: Grain = AUTOMATIC) -> Layout:
     """Shape the shards and chunks of one site for a given unit.
 
     >>> site_layout(32, 96, 512, 2)
     Layout(unit=32, shard=(32, 96, 1, 512), chunk=(32, 96, 1, 128))
     """
-    t = n_tokens if n_tokens <= _CHUNK_TOKENS else _CHUNK_TOKENS // 2
+    t = grain.tokens or (n_tokens if n_tokens <= _CHUNK_TOKENS else _CHUNK_TOKENS // 2)
     n_tokens = ceil(n_tokens / t) * t
-    f = min(_CHUNK_NEURONS, n_neurons)
+    f = min(grain.neurons or _CHUNK_NEURONS, n_neurons)
     most = max(1, _SHARD_MAX_BYTES // (unit * n_tokens * itemsize * f))
     n_neurons = f * min(most, ceil(n_neurons / f))
     return Layout(unit, (unit, n_tokens, 1, n_neurons), (unit, t, 1, f))

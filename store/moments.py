@@ -26,14 +26,15 @@ def masked_moments(activation: npt.NDArray[Any], valid: Bool) -> dict[str, npt.N
     """
     shape = (activation.shape[0], *activation.shape[2:])
     out = {name: np.full(shape, np.nan) for name in ("mean", "m2", "mean_abs")}
-    for p, mask in enumerate(valid):
-        if not mask.any():
-            continue
-        rows = activation[p, mask].astype(np.float64)  # (token, layer, neuron)
-        mean = rows.mean(axis=0)
-        out["mean"][p] = mean
-        out["m2"][p] = np.square(rows - mean).sum(axis=0)
-        out["mean_abs"][p] = np.abs(rows).mean(axis=0)
+    for p in np.flatnonzero(valid.any(axis=1)):
+        tokens = slice(None) if valid[p].all() else valid[p]
+        for layer in range(activation.shape[2]):  # one at a time stays in the cache
+            rows = activation[p, tokens, layer].astype(np.float64)  # (token, neuron)
+            mean = rows.mean(axis=0)
+            out["mean"][p, layer] = mean
+            out["mean_abs"][p, layer] = np.abs(rows).mean(axis=0)
+            rows -= mean
+            out["m2"][p, layer] = np.square(rows, out=rows).sum(axis=0)
     return {"count": valid.sum(axis=1).astype(np.int64), **out}
 
 

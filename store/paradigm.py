@@ -121,8 +121,8 @@ class Paradigm:
         Raises
         ------
         MissingFileError, InputError, MissingDependencyError
-            A file is not there, cannot be read, or does not hold what it must; Parquet needs pyarrow, a data
-            set of Hugging Face the package `datasets`.
+            A file is not there, cannot be read, or does not hold what it must; a data set of Hugging Face
+            needs the package `datasets`.
         """
         path = _find(Path(path))
         content, text = read_mapping(path, "paradigm")

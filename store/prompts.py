@@ -38,7 +38,7 @@ class PromptFile(pydantic.BaseModel, extra="forbid", frozen=True):
         Raises
         ------
         MissingFileError, InputError, MissingDependencyError
-            It is not there, is not what its name says, or is Parquet and pyarrow is not installed.
+            It is not there, or is not what its name says.
         """
         return read_table(folder / self.file, "prompt file", lines=True)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -16,9 +17,14 @@ def digest_bytes(*parts: bytes) -> str:
     >>> digest_bytes(b"")[:20]
     'sha256:e3b0c44298fc1'
     """
+    return digest_pieces(parts)
+
+
+def digest_pieces(pieces: Iterable[bytes]) -> str:
+    """Return the digest of pieces that follow one another, of which only one is held."""
     h = hashlib.sha256()
-    for part in parts:
-        h.update(part)
+    for piece in pieces:
+        h.update(piece)
     return f"sha256:{h.hexdigest()}"
 
 

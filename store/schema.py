@@ -131,6 +131,43 @@ SUMMARY: Final = (
 )
 
 
+INDEX: Final = (
+    Variable(
+        "extreme_value",
+        ("end", "rank", "layer", "neuron"),
+        ("float32", "float64"),
+        "activation of the neuron at its highest and lowest tokens, the most extreme first, model units",
+        _NAN,
+        required=True,
+    ),
+    Variable(
+        "extreme_prompt",
+        ("end", "rank", "layer", "neuron"),
+        ("int32",),
+        "place of the prompt along `prompt`, 0-based; -1 where there are fewer tokens",
+        -1,
+        required=True,
+    ),
+    Variable(
+        "extreme_token",
+        ("end", "rank", "layer", "neuron"),
+        ("int32",),
+        "place of the token along `token`, 0-based; -1 where there are fewer tokens",
+        -1,
+        required=True,
+    ),
+    Variable(
+        "quantile_value",
+        ("quantile", "layer", "neuron"),
+        ("float64",),
+        "value below which this share of a sample of the tokens lies, model units",
+        _NAN,
+        required=True,
+    ),
+    Variable("quantile", ("quantile",), ("float64",), "share of the tokens", _NAN, required=True),
+)
+
+
 def declared(variables: tuple[Variable, ...]) -> dict[str, Variable]:
     """Return declarations by name."""
     return {v.name: v for v in variables}

@@ -1,6 +1,6 @@
 """The schema as a page of the documentation: ``python -m actome.store.schema_document`` writes it."""
 
-from .schema import ROOT, SITE, SITES, SUMMARY, VERSION, Variable
+from .schema import INDEX, ROOT, SITE, SITES, SUMMARY, VERSION, Variable
 
 _HEAD = """# The recording, schema version {version}
 
@@ -24,6 +24,7 @@ def document() -> str:
         ("Root", ROOT),
         ("A site: `mlp`, ...", SITE),
         ("Its moments: `mlp/summary`, ...", SUMMARY),
+        ("Its index: `actome/index/mlp`, ... (derived; not part of the digest)", INDEX),
     ):
         parts += [
             f"\n## {title}\n",

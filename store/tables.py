@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .errors import InputError, MissingDependencyError, MissingFileError
+from .errors import InputError, MissingFileError
 from .schema import ROOT, SITE, SITES, SUMMARY
 
 _RECORDED = {v.name for v in (*ROOT, *SITE, *SUMMARY)} | {"token", *SITES}
@@ -29,8 +29,8 @@ def read_table(path: Path, what: str, *, lines: bool = False) -> pd.DataFrame:
 
     Raises
     ------
-    MissingFileError, InputError, MissingDependencyError
-        It is not there; it is not what its name says; Parquet needs pyarrow.
+    MissingFileError, InputError
+        It is not there; it is not what its name says.
     """
     if not path.is_file():
         raise MissingFileError(f"there is no {what} at {path}")
@@ -45,11 +45,6 @@ def read_table(path: Path, what: str, *, lines: bool = False) -> pd.DataFrame:
         raise InputError(f"{what} {path} must end in {', '.join(readers)}, got {kind!r}")
     try:
         return readers[kind](path)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{what} {path} needs the package pyarrow, which is not installed here: "
-            "pip install 'actome[arrow]'"
-        ) from error
     except ValueError as error:
         raise InputError(f"{what} {path} is not {kind[1:]}: {error}") from error
 

@@ -6,12 +6,11 @@ no chunk, so several processes may write different ones.
 """
 
 import json
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,17 @@ from .location import Location, quiet_zarr
 from .moments import Bool, masked_moments
 from .provenance import digest_bytes
 from .schema import SITES
+
+
+class Cube(Protocol):
+    """Activations of a unit (prompt, token, layer, neuron): an array, or what reads the part of a shard."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its size along each dimension."""
+
+    def __getitem__(self, place: Any, /) -> npt.NDArray[Any]:
+        """Return the part at (prompts, tokens, layer, neurons); the layer is a number."""
 
 
 class RecordingWriter:
@@ -121,18 +131,25 @@ class RecordingWriter:
 
     def clear_units(self, units: Iterable[int]) -> None:
         """Remove what interrupted writes left of some units."""
+        for key in self.unit_keys(units):
+            self.location.remove(key)
+
+    def unit_keys(self, units: Iterable[int]) -> list[str]:
+        """List the files of some units."""
         numbers = {str(i) for i in units}
         files = {integrity.unit_file(int(i)) for i in numbers}
-        for key in self.location.keys():
+
+        def belongs(key: str) -> bool:
             path, _, chunk = key.partition("/c/")
-            if key in files or (path in self._unit_arrays and chunk.partition("/")[0] in numbers):
-                self.location.remove(key)
+            return key in files or (path in self._unit_arrays and chunk.partition("/")[0] in numbers)
+
+        return [key for key in self.location.keys() if belongs(key)]
 
     def write_unit(
         self,
         i: int,
         labels: Mapping[str, npt.NDArray[Any]],
-        activations: Mapping[str, npt.NDArray[Any]],
+        activations: Mapping[str, Cube],
         *,
         moments: Mapping[str, Mapping[str, npt.NDArray[Any]]] | None = None,
         counts: Mapping[str, int] | None = None,
@@ -148,7 +165,8 @@ class RecordingWriter:
             Values of the root variables for its prompts: (prompt,) or (prompt, token). The valid
             tokens are those with a ``token_id``; without it, the first ``n_tokens``.
         activations
-            Per site, (prompt, token, layer, neuron), NaN on padding; not for a site without a cube.
+            Per site, (prompt, token, layer, neuron), NaN on padding; not for a site without a cube. A
+            part is asked for when its shard is written, so that what reads them need not hold them all.
         moments
             Per site, what `masked_moments` gives; computed from the activations when left out.
         counts
@@ -163,7 +181,9 @@ class RecordingWriter:
         """
         self._check_shapes(i, {**labels, **{f"{s}/activation": a for s, a in activations.items()}})
         if moments is None:
-            moments = {s: masked_moments(a, _valid(labels, a.shape[1])) for s, a in activations.items()}
+            moments = {
+                s: masked_moments(a[:], real_tokens(labels, a.shape[1])) for s, a in activations.items()
+            }
         summary = {f"{s}/summary/{name}": m for s, named in moments.items() for name, m in named.items()}
         self._check_shapes(i, summary)
         with ThreadPoolExecutor(threads, "encode") as pool:
@@ -180,19 +200,20 @@ class RecordingWriter:
         pool: ThreadPoolExecutor,
         i: int,
         labels: Mapping[str, npt.NDArray[Any]],
-        activations: Mapping[str, npt.NDArray[Any]],
+        activations: Mapping[str, Cube],
     ) -> dict[str, str]:
         """Write the shards of a unit, one task each; return their digests by key."""
         tasks: list[tuple[str, Callable[[], bytes | None]]] = []
         for site, cube in activations.items():
-            array, valid = self._array(f"{site}/activation"), _valid(labels, cube.shape[1])
+            array, valid = self._array(f"{site}/activation"), real_tokens(labels, cube.shape[1])
             shard, chunk = array.shards or array.chunks, array.chunks
             shapes = ((shard[0], shard[1], shard[3]), (chunk[0], chunk[1], chunk[3]))
-            for layer in range(cube.shape[2]):
-                for f in range(math.ceil(cube.shape[3] / shard[3])):
-                    part = cube[:, :, layer, f * shard[3] : (f + 1) * shard[3]]
-                    key = f"{site}/activation/c/{i}/0/{layer}/{f}"
-                    tasks.append((key, partial(encode_shard, _stored(part, array), valid, *shapes)))
+            n_shards = (_ceil_divide(cube.shape[1], shard[1]), _ceil_divide(cube.shape[3], shard[3]))
+            for layer, t, f in np.ndindex(cube.shape[2], *n_shards):
+                tokens = slice(t * shard[1], (t + 1) * shard[1])
+                place = (slice(None), tokens, layer, slice(f * shard[3], (f + 1) * shard[3]))
+                key = f"{site}/activation/c/{i}/{t}/{layer}/{f}"
+                tasks.append((key, partial(_encode_part, cube, place, array, valid[:, tokens], *shapes)))
         return self._write_encoded(pool, tasks)
 
     def _write_chunks(
@@ -228,7 +249,7 @@ class RecordingWriter:
         written = [pool.submit(write, key, encode) for key, encode in tasks]
         return {key: digest for future in written for key, digest in future.result().items()}
 
-    def _check_shapes(self, i: int, values: Mapping[str, npt.NDArray[Any]]) -> None:
+    def _check_shapes(self, i: int, values: Mapping[str, Any]) -> None:
         """Refuse what would not fill the unit, or be stretched to fill it."""
         unit = self.units[i]
         for name, value in values.items():
@@ -256,11 +277,18 @@ class RecordingWriter:
         self.attrs["manifest_digest"] = integrity.write_manifest(self.location)
 
 
-def _valid(labels: Mapping[str, npt.NDArray[Any]], n_tokens: int) -> Bool:
+def real_tokens(labels: Mapping[str, npt.NDArray[Any]], n_tokens: int) -> Bool:
     """Which tokens of a unit are real: (prompt, token)."""
     if "token_id" in labels:
         return np.asarray(labels["token_id"] != -1)
     return np.asarray(np.arange(n_tokens) < labels["n_tokens"][:, None])
+
+
+def _encode_part(
+    cube: Cube, place: tuple[Any, ...], array: zarr.Array[Any], valid: Bool, *shapes: tuple[int, int, int]
+) -> bytes | None:
+    """Read the part of a shard, and make the shard."""
+    return encode_shard(_stored(cube[place], array), valid, *shapes)
 
 
 def _stored(values: npt.NDArray[Any], array: zarr.Array[Any]) -> npt.NDArray[Any]:

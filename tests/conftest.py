@@ -1,5 +1,6 @@
 """What every room's tests share."""
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import xarray as xr
 from hypothesis import settings
 
+from actome import cli
 from actome.store.archive import save
 from actome.store.phantom import phantom
 
@@ -44,3 +46,17 @@ def raise_if_computes() -> Callable[[], AbstractContextManager[Any]]:
         raise AssertionError("something was computed")
 
     return lambda: dask.config.set(scheduler=scheduler)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a command in this process."""
+
+    def inner(*args):
+        monkeypatch.setattr(sys, "argv", ["actome", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        code = stop.value.code or 0
+        return code, *capsys.readouterr()
+
+    return inner

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from actome import cli
 from actome.ingest.phantom import phantom_model
 from actome.store.archive import open as open_recording
 from actome.store.archive import save
@@ -27,20 +26,6 @@ def run(*args):
         [sys.executable, "-m", "actome", *map(str, args)], capture_output=True, text=True, check=False
     )
     return out.returncode, out.stdout, out.stderr
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command in this process."""
-
-    def inner(*args):
-        monkeypatch.setattr(sys, "argv", ["actome", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        code = stop.value.code or 0
-        return code, *capsys.readouterr()
-
-    return inner
 
 
 def test_main__a_wrong_path_is_one_line_and_status_2():

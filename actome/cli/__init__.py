@@ -12,22 +12,37 @@ import typer
 
 from .._version import __version__
 from ..store.errors import ActomeError
-from . import analyses, archive, recording
+from . import analyses, archive, catalog, housekeeping, queries, recording, sharing, versions
 
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "demo": recording.demo,
     "record": recording.record,
-    "import": archive.import_,
-    "ls": archive.list_entries,
-    "info": archive.info,
+    "import": sharing.import_,
+    "ls": catalog.list_entries,
+    "add": catalog.add,
+    "info": catalog.info,
     "validate": archive.validate,
     "verify": archive.verify,
+    "commit": versions.commit,
+    "log": versions.log,
+    "tag": versions.tag,
+    "append": housekeeping.append,
+    "merge": housekeeping.merge,
+    "rechunk": housekeeping.rechunk,
+    "cast": housekeeping.cast,
+    "rm": housekeeping.rm,
+    "gc": housekeeping.gc,
+    "index": queries.index,
+    "query": queries.query,
     "glm": analyses.glm,
     "ica": analyses.ica,
     "overlap": analyses.overlap,
     "identify": analyses.identify,
     "lesion": analyses.lesion,
     "report": analyses.report,
+    "export": sharing.export,
+    "push": sharing.push,
+    "pull": sharing.pull,
 }
 
 app = typer.Typer(

@@ -1,6 +1,6 @@
 """What the commands share: options, the networks of a result, what is refused before any work."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -8,14 +8,16 @@ import typer
 from ..store.errors import InputError
 
 Recording = Annotated[str, typer.Argument(help="A recording: a path, a URL, or a name of the catalog.")]
-CatalogOption = Annotated[Path | None, typer.Option("--catalog", help="The catalog to look names up in.")]
+CatalogOption = Annotated[
+    list[str] | None, typer.Option("--catalog", help="A catalog to look names up in; may be given again.")
+]
 Out = Annotated[str, typer.Option("--out", "-o", help="Where the result is written.")]
 Site = Annotated[str | None, typer.Option(help="Site of the recording; the only one when left out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Measure = Annotated[str, typer.Option(help="magnitude or signed.")]
 
 
-def masks_of(name: str, catalog: Path | None) -> Any:
+def masks_of(name: str, catalog: Sequence[str] | None) -> Any:
     """Masks of a saved result: its own, or those of its components at z of 3.6."""
     from ..analyze.networks import networks
     from ..store.archive import open as open_result

@@ -57,6 +57,9 @@ def record(
     part: Annotated[str | None, typer.Option(help="K/N: one of N processes; torchrun sets it.")] = None,
     seed: Annotated[int, typer.Option(help="Decides the tokens that are drawn.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted recording.")] = True,
+    index: Annotated[
+        bool, typer.Option(help="Find what each neuron answers to, when all is recorded.")
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it will take, and stop.")] = False,
 ) -> None:
     """Show a paradigm to a model and keep its activations; the same command goes on after a stop."""
@@ -88,7 +91,7 @@ def record(
     if dry_run:
         return
     try:
-        ds = recorder.run(progress=sys.stderr.isatty())
+        ds = recorder.run(progress=sys.stderr.isatty(), index=index)
     except KeyboardInterrupt:
         print("actome: stopped; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, MissingDependencyError, MissingFileError
+from ..errors import InputError, MissingFileError
 
 _TOKENS = "token_ids"
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -55,7 +55,7 @@ class ArrowFolder:
         Raises
         ------
         MissingFileError, InputError, MissingDependencyError
-            A file is not there, is cut off, or holds something else; there is no pyarrow.
+            A file is not there, is cut off, or holds something else.
         """
         files = _find(path)
         batches: list[Any] = []
@@ -201,13 +201,8 @@ def _listed(folder: Path) -> list[Path]:
 
 def _map(file: Path) -> Iterator[Any]:
     """Map the batches of a stream; nothing is read yet."""
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise MissingDependencyError(
-            "activations cached by SAELens need the package pyarrow, which is not installed here: "
-            "pip install 'actome[arrow]'"
-        ) from error
+    import pyarrow
+
     try:
         source = pyarrow.memory_map(str(file))
         batches = list(pyarrow.ipc.open_stream(source))

@@ -80,7 +80,7 @@ def import_saelens(
     ------
     MissingFileError, InputError, MissingDependencyError
         A file is not there, is cut off, or is no data set of activations; the caches are of different
-        contexts; a hook says no site or layer; labels do not fit; the path is taken; there is no pyarrow.
+        contexts; a hook says no site or layer; labels do not fit; the path is taken.
     """
     location = check_target(out, site=site, dtype=dtype)
     table = None if labels is None else read_labels(labels)

@@ -39,9 +39,9 @@ def read_labels(labels: Labels) -> pd.DataFrame:
 
     Raises
     ------
-    InputTypeError, MissingFileError, InputError, MissingDependencyError
+    InputTypeError, MissingFileError, InputError
         It is no table; there is no such file; it is not what its name says, an id stands twice, a column
-        cannot become an array; Parquet needs pyarrow.
+        cannot become an array.
     """
     if isinstance(labels, (str, os.PathLike)):
         labels = read_table(Path(labels), "table of labels")

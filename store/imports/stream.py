@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..allocate import SiteSpec, allocate, is_allocated
 from ..errors import InputError, MissingFileError
 from ..location import Location
+from ..precision import fit
 from ..provenance import digest_json, library_versions, now
 from ..schema import SITES
 from ..writer import RecordingWriter
@@ -219,7 +220,7 @@ def _read_unit(
             _check_tokens(values, f"prompt {prompt!r}, site {site!r}")
             labels["n_tokens"][row] = len(values)
             for layer in range(values.shape[1]):  # one at a time: what is converted is copied
-                slab[row, : len(values), layer] = _fit(values[:, layer], slab.dtype, counts)
+                slab[row, : len(values), layer] = fit(values[:, layer], slab.dtype, counts)
         if shown.token_id is not None:
             labels["token_id"][row, : len(shown.token_id)] = shown.token_id
     return labels, slabs, counts
@@ -233,17 +234,3 @@ def _check_tokens(values: npt.NDArray[Any], where: str) -> None:
             f"{where}: token {empty[0]} of {len(values)} is NaN in every neuron; only the tokens after the "
             "last real one may be"
         )
-
-
-def _fit(
-    values: npt.NDArray[Any], storage: np.dtype[Any], counts: dict[str, int]
-) -> npt.NDArray[np.floating[Any]]:
-    """Convert to the type of the store; keep what it cannot hold at its limit, and count it."""
-    finite = np.isfinite(values)
-    counts["nonfinite"] += int(values.size - finite.sum())
-    limit = np.finfo(storage).max
-    if np.finfo(values.dtype).max > limit:
-        beyond = finite & (np.abs(values) > limit)
-        counts["clipped"] += int(beyond.sum())
-        values = np.where(beyond, np.copysign(limit, values).astype(values.dtype), values)
-    return values.astype(storage)

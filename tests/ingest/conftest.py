@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from actome.ingest.models import load_model
 from actome.ingest.phantom import PhantomModel, phantom_model
+
+from .resuming import TINY, whole
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +26,27 @@ def phantom() -> PhantomModel:
 @pytest.fixture
 def model(phantom):
     return (phantom.module, phantom.tokenizer)
+
+
+@pytest.fixture
+def folder(phantom, tmp_path):
+    """The phantom as a folder that Hugging Face's libraries load."""
+    phantom.module.save_pretrained(tmp_path / "m")
+    phantom.tokenizer.save_pretrained(tmp_path / "m")
+    return tmp_path / "m"
+
+
+@pytest.fixture
+def loaded(model):
+    return load_model(model, device="cpu")
+
+
+@pytest.fixture
+def few(phantom):
+    """Four prompts: four units."""
+    return phantom.paradigm.select(run=0).select(condition="a")
+
+
+@pytest.fixture
+def reference(loaded, few, tmp_path):
+    return whole(loaded, few, tmp_path / "whole.zarr", **TINY)

@@ -66,8 +66,10 @@ def test_forecast__says_how_many_bytes_there_will_be(model, phantom, tmp_path, o
     n_tokens = int(summary.n_tokens.sum())
     assert (forecast.n_prompts, forecast.n_recorded, forecast.n_tokens) == (24, 0, n_tokens)
     assert 0.95 * forecast.n_bytes <= n_bytes + 21 * n_tokens <= 1.05 * forecast.n_bytes
-    chunks = sum(p.stat().st_size for p in path.rglob("*") if "/c/" in str(p) and p.is_file())
+    files = {p.relative_to(path).as_posix(): p.stat().st_size for p in path.rglob("*") if p.is_file()}
+    chunks = sum(n for name, n in files.items() if "/c/" in name and "index" not in name)
     assert chunks <= 1.2 * forecast.n_bytes  # the labels of so small a recording are a part of it
+    assert sum(n for name, n in files.items() if "index/" in name and "/c/" in name) <= forecast.index_bytes
     assert set(forecast.sites) == set(options.get("sites", ("mlp",)))
 
 

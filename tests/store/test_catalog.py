@@ -1,12 +1,16 @@
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from actome.store.archive import open as open_recording
 from actome.store.archive import save
-from actome.store.catalog import Catalog, open_catalog, resolve
+from actome.store.catalog import open_catalog, resolve
 from actome.store.errors import InputError, MissingFileError, UnknownNameError
-from actome.store.yaml import read_mapping
+from actome.store.yaml import MAX_BYTES
 
 TEXT = """\
 # The archive of our lab.
@@ -95,7 +99,15 @@ def test_location__is_relative_to_the_catalog(path, tmp_path, monkeypatch):
         ("{driver: zarr, args: {urlpath: 'a/{{ CATALOG_DIR }}'}}", "the one template is"),
         ("{driver: zarr, args: {urlpath: '{% if 1 %}a{% endif %}'}}", "the one template is"),
         ("{driver: zarr, args: {urlpath: 's3://{{ CATALOG_DIR }}/a'}}", "the one template is"),
-        ("{driver: zarr, args: {urlpath: !!python/name:os.system a}}", "is not YAML"),
+        ("{driver: zarr, args: {urlpath: !!python/name:os.system a}}", "line 3: the tag .* is not read"),
+        (
+            "{driver: zarr, args: {urlpath: a}, metadata: {conditions: [1]}}",
+            "conditions.0: input should be a",
+        ),
+        (
+            "{driver: zarr, args: {urlpath: a}, metadata: {sites: mlp}}",
+            "metadata.sites: input should be a valid",
+        ),
     ],
 )
 def test_open_catalog__is_strict(tmp_path, source, message):
@@ -113,6 +125,11 @@ def test_open_catalog__is_strict(tmp_path, source, message):
             "version: 1\nsources:\n  a/b: {driver: zarr, args: {urlpath: a}}\n",
             "a name must not be a path, got 'a/b'",
         ),
+        (
+            'version: 1\nsources:\n  "a\\e[2J": {driver: zarr, args: {urlpath: a}}\n',
+            "a name is of printable characters, without spaces around it",
+        ),
+        ("version: 1\nsources:\n  1: {driver: zarr, args: {urlpath: a}}\n", "input should be a valid string"),
         ("version: 1\nsources:\n  a: 1\n  a: 2\n", "duplicate key"),
     ],
 )
@@ -204,62 +221,102 @@ def test_resolve__a_name_without_a_catalog(tmp_path, monkeypatch):
         resolve("languages")
 
 
-def test_save__adds_entries_and_keeps_everything_else(path):
-    catalog = open_catalog(path)
-    catalog.add(
-        "new", "data/new.zarr", description="mine: all", tags=["a", "b"], recipe={"command": "actome x"}
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+SOURCE = "{driver: zarr, args: {urlpath: %s}, metadata: {%s}}"
+
+
+def listed(folder, name: str, urlpath: str, metadata: str = "") -> Path:
+    folder.mkdir(exist_ok=True)
+    file = folder / "catalog.yaml"
+    file.write_text(f"version: 1\nsources:\n  {name}: {SOURCE % (urlpath, metadata)}\n")
+    return file
+
+
+def test_open_catalog__several_are_one(path, tmp_path, tiny):
+    other = listed(tmp_path / "other", "more", "more.zarr")
+    save(tiny, tmp_path / "other/more.zarr")
+    catalog = open_catalog([path, other])
+    assert list(catalog) == ["languages", "paper", "recorded", "bare", "more"]
+    assert catalog.location("more") == str(tmp_path / "other/more.zarr")
+    assert catalog.location("languages") == str(tmp_path / "data/languages.zarr")
+    assert (
+        catalog.open("more").sizes["prompt"] == open_recording("more", catalog=[path, other]).sizes["prompt"]
     )
-    catalog.add("far", "https://lab.org/far.zarr")
-    catalog.save()
-    text = path.read_text()
-    assert text.startswith(TEXT)
-    again = open_catalog(path)
-    assert list(again) == ["languages", "paper", "recorded", "bare", "new", "far"]
-    assert again["new"] == catalog["new"]
-    assert again.location("new") == str(path.parent / "data/new.zarr")
-    assert again.location("far") == "https://lab.org/far.zarr"
-    assert read_mapping(path, "catalog")[0]["sources"]["new"] == {
-        "driver": "zarr",
-        "description": "mine: all",
-        "args": {"urlpath": "{{ CATALOG_DIR }}/data/new.zarr"},
-        "metadata": {"tags": ["a", "b"], "recipe": {"command": "actome x"}},
-    }
+    with pytest.raises(
+        UnknownNameError, match=r"catalog .*catalog\.yaml and .*other/catalog\.yaml has no entry"
+    ):
+        catalog["nothing"]
+    for change in (catalog.save, lambda: catalog.remove("more"), lambda: catalog.add("x", "x.zarr")):
+        with pytest.raises(InputError, match="cannot be changed: it is several files; open its file alone"):
+            change()
+    with pytest.raises(InputError, match="no catalog is named"):
+        open_catalog([])
 
 
-def test_save__without_news_changes_nothing(path):
-    open_catalog(path).save()
-    assert path.read_text() == TEXT
+def test_open_catalog__several_may_share_an_entry_only_if_it_is_the_same(tmp_path):
+    one = listed(tmp_path / "one", "x", "x.zarr", "digest: sha256:a")
+    same = listed(tmp_path / "same", "x", "x.zarr", "digest: sha256:a")
+    assert list(open_catalog([one, same])) == ["x"]
+    other_bytes = listed(tmp_path / "two", "x", "x.zarr", "digest: sha256:b")
+    with pytest.raises(
+        InputError, match=r"catalogs .*one/.* and .*two/.* list different entries under the name 'x'"
+    ):
+        open_catalog([one, other_bytes])
+    here, there = (listed(tmp_path / n, "x", "x.zarr") for n in ("here", "there"))
+    with pytest.raises(InputError, match="list different entries under the name 'x'"):
+        open_catalog([here, there])  # nothing says that the bytes are the same
+    absolute = [listed(tmp_path / n, "x", "/data/x.zarr") for n in ("here", "there")]
+    assert open_catalog(absolute).location("x") == "/data/x.zarr"
 
 
-def test_save__keeps_what_somebody_else_added_meanwhile(path):
-    one, two = open_catalog(path), open_catalog(path)
-    one.add("one", "one.zarr")
-    two.add("two", "two.zarr")
-    one.save()
-    two.save()
-    assert {"one", "two"} <= set(open_catalog(path))
+@pytest.fixture
+def memory():
+    fs = fsspec.filesystem("memory")
+    yield fs
+    if fs.exists("/lab"):
+        fs.rm("/lab", recursive=True)
 
 
-def test_save__into_an_empty_catalog(tmp_path):
-    (tmp_path / "catalog.yaml").write_text("version: 1\nsources: {}\n")
-    catalog = Catalog(tmp_path / "catalog.yaml")
-    catalog.add("a", "/data/a.zarr")
-    catalog.save()
-    assert open_catalog(tmp_path / "catalog.yaml").location("a") == "/data/a.zarr"
+def test_open_catalog__at_a_url(memory, tiny):
+    url = "memory://lab/catalog.yaml"
+    save(tiny, "memory://lab/data/x.zarr")
+    memory.pipe_file(
+        "/lab/catalog.yaml", b"version: 1\nsources:\n  x: %s\n" % (SOURCE % ("data/x.zarr", "")).encode()
+    )
+    catalog = open_catalog(url)
+    assert catalog.location("x") == "memory://lab/data/x.zarr"
+    assert catalog.state("x") == "remote"
+    assert catalog.is_built("x")
+    assert catalog.open("x").sizes["prompt"] == 12
+    assert open_recording("x", catalog=url).sizes["prompt"] == 12
+    with pytest.raises(InputError, match="cannot be changed: it is remote"):
+        catalog.add("y", "y.zarr")
+    with pytest.raises(InputError, match="is not one file of this machine"):
+        catalog.path  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    ("name", "urlpath", "metadata", "message"),
-    [
-        ("languages", "a.zarr", {}, "has an entry 'languages' already; choose another name"),
-        ("a/b", "a.zarr", {}, "a name must not be a path, got 'a/b'"),
-        ("new", "../a.zarr", {}, "leads out of the catalog's folder"),
-        ("new", "{{ HOME }}/a.zarr", {}, "the one template is"),
-        ("new", "a.zarr", {"author": "me"}, "metadata.author: extra inputs are not permitted, got 'me'"),
-    ],
-)
-def test_add__refuses(path, name, urlpath, metadata, message):
-    catalog = open_catalog(path)
-    with pytest.raises(InputError, match=message):
-        catalog.add(name, urlpath, **metadata)
-    assert len(catalog) == 4
+def test_open_catalog__at_a_url_is_refused_where_it_is_huge_or_missing(memory):
+    memory.pipe_file("/lab/catalog.yaml", b"#" * (MAX_BYTES + 1))
+    with pytest.raises(InputError, match=r"memory://lab/catalog.yaml is longer than 32 MiB"):
+        open_catalog("memory://lab/catalog.yaml")
+    with pytest.raises(MissingFileError, match=r"there is no catalog file at memory://lab/nowhere.yaml"):
+        open_catalog("memory://lab/nowhere.yaml")
+    with pytest.raises(InputError, match=r"a URL is of abfs, az, file, .*, not chained, got 'ftp://lab"):
+        open_catalog("ftp://lab/catalog.yaml")
+    with pytest.raises(InputError, match="not chained, got 'memory://a::memory://b'"):
+        open_catalog("memory://a::memory://b")
+
+
+def test_open_catalog__over_http(tmp_path):
+    listed(tmp_path / "lab", "x", "x.zarr")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            catalog = open_catalog(f"http://127.0.0.1:{server.server_port}/lab/catalog.yaml")
+        finally:
+            server.shutdown()
+    assert catalog.location("x") == f"http://127.0.0.1:{server.server_port}/lab/x.zarr"

@@ -1,12 +1,11 @@
 import json
-import sys
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from actome.store.archive import open as open_recording
-from actome.store.errors import InputError, MissingDependencyError, MissingFileError
+from actome.store.errors import InputError, MissingFileError
 from actome.store.imports import import_saelens
 
 from .import_sources import check_found, cube, table, token_ids, write_saelens
@@ -128,14 +127,6 @@ def test_import_saelens__keeps_what_the_source_says_without_paths(caches, tmp_pa
     assert str(tmp_path) not in str(provenance)
     digests = json.loads((tmp_path / "r.zarr/actome/sources.json").read_text())
     assert sorted(digests)[0] == "0/c7/data-00000-of-00001.arrow" and len(digests) == 4
-
-
-def test_import_saelens__needs_pyarrow(caches, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(
-        MissingDependencyError, match=r"need the package pyarrow.*pip install 'actome\[arrow\]'"
-    ):
-        import_saelens(caches, tmp_path / "r.zarr")
 
 
 def _edit_state(content):

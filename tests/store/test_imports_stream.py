@@ -1,13 +1,11 @@
 """What all imports share: units, interruptions, labels."""
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from actome.store.archive import open as open_recording
-from actome.store.errors import InputError, InputTypeError, MissingDependencyError, MissingFileError
+from actome.store.errors import InputError, InputTypeError, MissingFileError
 from actome.store.imports import import_numpy
 from actome.store.imports.labels import read_labels
 from actome.store.integrity import verify
@@ -175,9 +173,3 @@ def test_read_labels__bad_files(tmp_path, monkeypatch):
         (tmp_path / name).write_text(content)
         with pytest.raises(InputError, match=message):
             read_labels(tmp_path / name)
-    monkeypatch.setattr(pd, "read_parquet", lambda path: (_ for _ in ()).throw(ImportError("pyarrow")))
-    with pytest.raises(
-        MissingDependencyError, match=r"needs the package pyarrow.*pip install 'actome\[arrow\]'"
-    ):
-        read_labels(tmp_path / "bad.parquet")
-    assert "pyarrow" in sys.modules

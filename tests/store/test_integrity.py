@@ -7,7 +7,9 @@ import xarray as xr
 
 from actome.store.archive import save
 from actome.store.errors import MissingFileError
-from actome.store.integrity import MANIFEST, unit_file, verify
+from actome.store.integrity import MANIFEST, unit_file, verify, write_manifest
+from actome.store.location import Location
+from actome.store.provenance import digest_bytes
 from actome.store.results import save_result
 
 
@@ -121,6 +123,8 @@ def test_verify__checks_the_complete_units_of_an_unfinished_recording(tiny_path)
     assert verify(tiny_path) == [first, "damaged: mlp/activation/c/2/0/1/0", "missing: prompt/c/4"]
     (tiny_path / unit_file(2)).write_bytes(b"{")
     assert verify(tiny_path)[1] == f"damaged: {unit_file(2)} is not readable"
+    (tiny_path / "recorded/zarr.json").write_bytes(b"{}")
+    assert verify(tiny_path) == [first, "damaged: recorded/zarr.json is not readable"]
 
 
 def test_verify__damage_between_the_unit_and_the_manifest_is_found(tiny, tmp_path, monkeypatch):
@@ -152,3 +156,81 @@ def test_verify__says_that_there_is_nothing(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(MissingFileError, match="there is no recording or result at"):
         verify(tmp_path)
+
+
+def test_verify__a_link_out_of_the_recording_is_foreign(tiny_path, tmp_path):
+    shard = tiny_path / "mlp/activation/c/0/0/0/0"
+    shard.rename(tmp_path / "elsewhere")
+    shard.symlink_to(tmp_path / "elsewhere")
+    (tiny_path / "text/c/0").rename(tiny_path / "text/c/0.moved")
+    (tiny_path / "text/c/0").symlink_to("0.moved")  # stays inside
+    (tiny_path / "more").symlink_to(tmp_path, target_is_directory=True)
+    assert verify(tiny_path) == [
+        "foreign: text/c/0.moved",
+        "foreign: mlp/activation/c/0/0/0/0 is a link out of the recording",
+        "foreign: more is a link out of the recording",
+    ]
+    unfinished(tiny_path)
+    assert verify(tiny_path)[1:] == [
+        "foreign: mlp/activation/c/0/0/0/0 is a link out of the recording",
+        "foreign: more is a link out of the recording",
+    ]
+
+
+def test_verify__a_link_that_leads_nowhere_is_a_missing_file(tiny_path):
+    (tiny_path / "text/c/0").unlink()
+    (tiny_path / "text/c/0").symlink_to("nowhere")
+    assert verify(tiny_path) == ["missing: text/c/0"]
+
+
+def test_verify__a_file_that_cannot_be_read_is_named(tiny_path, monkeypatch):
+    pieces = Location.pieces
+
+    def broken(self, key):
+        if key == "text/c/1":
+            raise OSError(5, "Input/output error")
+        return pieces(self, key)
+
+    monkeypatch.setattr(Location, "pieces", broken)
+    assert verify(tiny_path) == ["damaged: text/c/1 cannot be read: Input/output error"]
+
+
+def test_verify__large_files_are_read_in_pieces(tiny_path, monkeypatch):
+    monkeypatch.setattr("actome.store.location._PIECE", 7)
+    assert {len(piece) for piece in list(Location.of(tiny_path).pieces("zarr.json"))[:-1]} == {7}
+    assert verify(tiny_path) == []
+
+
+def indexed(path: Path, source: str | None = None) -> Path:
+    """Add an index of one file."""
+    root = json.loads((path / "zarr.json").read_text())
+    digest = root["attributes"]["manifest_digest"] if source is None else source
+    folder = path / "actome/index"
+    folder.mkdir(parents=True)
+    (folder / "top.parquet").write_bytes(b"values")
+    content = {"source": digest, "files": {"actome/index/top.parquet": digest_bytes(b"values")}}
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_verify__an_index_is_checked_against_its_own_manifest(tiny_path):
+    folder = indexed(tiny_path)
+    assert verify(tiny_path) == []
+    (folder / "more.parquet").write_bytes(b"")
+    flip(folder / "top.parquet", 0)
+    assert verify(tiny_path) == ["damaged: actome/index/top.parquet", "foreign: actome/index/more.parquet"]
+    (folder / "manifest.json").write_text("{")
+    assert verify(tiny_path)[0] == "damaged: actome/index/manifest.json is not readable"
+
+
+def test_verify__an_index_of_other_numbers_is_stale(tiny_path):
+    indexed(tiny_path, "sha256:0")
+    (line,) = verify(tiny_path)
+    assert line.startswith("stale: actome/index/ was made of sha256:0, this is sha256:")
+
+
+def test_write_manifest__leaves_the_index_out(tiny_path):
+    indexed(tiny_path)
+    before = (tiny_path / MANIFEST).read_bytes()
+    write_manifest(Location.of(tiny_path))
+    assert (tiny_path / MANIFEST).read_bytes() == before

@@ -1,3 +1,4 @@
+import sys
 import zipfile
 from pathlib import Path
 
@@ -33,10 +34,13 @@ def test_of__unknown_protocol():
 
 def test_of__protocol_without_its_package(monkeypatch):
     def missing(url):
-        raise ImportError("Install s3fs to access S3")
+        raise ImportError("Install gcsfs to access Google Storage")
 
-    monkeypatch.setattr("actome.store.location.fsspec.core.url_to_fs", missing)
-    with pytest.raises(MissingDependencyError, match=r"s3://lab/a\.zarr cannot be reached: Install s3fs"):
+    monkeypatch.setattr("actome.store.filesystems.url_to_fs", missing)
+    with pytest.raises(MissingDependencyError, match=r"gs://lab/a\.zarr cannot be reached: Install gcsfs"):
+        Location.of("gs://lab/a.zarr")
+    monkeypatch.setitem(sys.modules, "actome.store.object_store", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'actome\[remote\]'"):
         Location.of("s3://lab/a.zarr")
 
 

@@ -1,0 +1,299 @@
+"""Questions about neurons and tokens, answered from the index where there is one.
+
+The index is asked only about a Dataset as it was opened. One that was sliced, masked or changed is
+read instead, so that an answer is always about the numbers given.
+"""
+
+import difflib
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+import zarr
+from dask.base import compute
+
+from .archive import array_of, opened_from
+from .blocks import activation_array, level_of, valid_tokens
+from .errors import InputError
+from .index.build import K, index_of, is_current
+from .index.extremes import Extremes
+from .index.parquet import token_ids
+
+Measure = Literal["magnitude", "signed"]
+Ends = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]  # value, prompt, token: (end, rank)
+Places = npt.NDArray[np.integer[Any]]
+
+_CONTEXT = 40  # characters shown on either side of a token
+
+
+def top_tokens(
+    ds: xr.Dataset, *, layer: int, neuron: int, k: int = 20, measure: Measure = "magnitude"
+) -> pd.DataFrame:
+    r"""Return the tokens on which a neuron is strongest, with the text around them.
+
+    Parameters
+    ----------
+    ds
+        The cube, from `actome.open`.
+    layer, neuron
+        Their numbers.
+    k
+        How many tokens.
+    measure
+        ``"magnitude"`` ranks by \|activation\|, ``"signed"`` by the activation itself.
+
+    Returns
+    -------
+    DataFrame
+        One row a token, the strongest first: ``activation`` (model units), ``prompt``, ``token``
+        (place along the token axis), and, where the recording has them, ``token_id``, ``text`` (of the
+        token), ``before`` and ``after`` (up to 40 characters of the prompt) and ``condition``.
+
+    Raises
+    ------
+    InputError
+        `ds` holds no cube, there is no such layer or neuron, or `k` is below 1.
+    """
+    check_cube(ds)
+    if k < 1:
+        raise InputError(f"k must be at least 1, got {k}")
+    if measure not in ("magnitude", "signed"):
+        raise InputError(f"measure must be 'magnitude' or 'signed', got {measure!r}")
+    place = place_of(ds, "layer", layer), place_of(ds, "neuron", neuron)
+    index = index_group(ds) if k <= K else None
+    ends = _scanned(ds, *place, k) if index is None else _looked_up(index, *place)
+    value, prompt, token = (x[: 2 if measure == "magnitude" else 1].ravel() for x in ends)
+    strength = np.abs(value) if measure == "magnitude" else value
+    where = prompt.astype(np.int64) * ds.sizes["token"] + token
+    _, first = np.unique(where, return_index=True)  # where tokens are few, some are at both ends
+    chosen = first[prompt[first] >= 0]
+    chosen = chosen[np.lexsort((where[chosen], -strength[chosen]))][:k]
+    table = pd.DataFrame({"activation": value[chosen].astype(np.float64)})
+    return table.join(describe_tokens(ds, prompt[chosen], token[chosen]))
+
+
+def firing_neurons(ds: xr.Dataset, *, prompt: str, token: int, k: int = 20) -> pd.DataFrame:
+    """Return the neurons for which one token is most unusual.
+
+    How unusual is measured against the neuron's own distribution over the recording: the distance
+    from its median, in units of the distance from the median to the 1st or the 99th percentile,
+    whichever is larger. A token beyond 1 in magnitude is among the neuron's rarest.
+
+    Parameters
+    ----------
+    ds
+        The cube of an indexed recording, as `actome.open` gave it.
+    prompt
+        Id of a prompt.
+    token
+        Place along the token axis.
+    k
+        How many neurons.
+
+    Returns
+    -------
+    DataFrame
+        One row a neuron, the most unusual first: ``layer``, ``neuron``, ``activation`` (model
+        units), ``median``, ``surprise`` (signed, in the unit described above).
+
+    Raises
+    ------
+    InputError
+        There is no such prompt or token, or no index: `actome index` builds one.
+    """
+    check_cube(ds)
+    index = _needed_index(ds)
+    where = {"prompt": place_of(ds, "prompt", prompt), "token": token}
+    if not 0 <= token < ds.sizes["token"] or not valid_tokens(ds.isel(prompt=[where["prompt"]]))[0, token]:
+        raise InputError(f"prompt {prompt!r} has no token {token}")
+    value = ds["activation"].isel(where).transpose("layer", "neuron").to_numpy().astype(np.float64)
+    quantile, levels = (np.asarray(array_of(index, name)[:]) for name in ("quantile_value", "quantile"))
+    low, median, high = (quantile[np.argmin(np.abs(levels - q))] for q in (0.01, 0.5, 0.99))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a neuron that never moves: 0 / 0 is no surprise
+        surprise = np.nan_to_num((value - median) / np.maximum(high - median, median - low), nan=0.0)
+    order = np.argsort(-np.abs(surprise), axis=None, kind="stable")[:k]
+    i, j = np.unravel_index(order, surprise.shape)
+    return pd.DataFrame(
+        {
+            "layer": numbers(ds, "layer")[i],
+            "neuron": numbers(ds, "neuron")[j],
+            "activation": value[i, j],
+            "median": median[i, j],
+            "surprise": surprise[i, j],
+        }
+    )
+
+
+def token_neurons(ds: xr.Dataset, *, token: int | str, k: int = 20) -> pd.DataFrame:
+    """Return the neurons whose strongest tokens are most often one and the same.
+
+    Parameters
+    ----------
+    ds
+        The cube of an indexed recording, as `actome.open` gave it.
+    token
+        Its number in the tokenizer's vocabulary, or its text as it stands in the prompts.
+    k
+        How many neurons.
+
+    Returns
+    -------
+    DataFrame
+        One row a neuron: ``layer``, ``neuron``, ``end`` ("high": its largest activations; "low": its
+        smallest), ``share`` of its 32 strongest tokens at that end that are this one, ``activation``
+        (their mean, model units). Neurons for which it is none are left out.
+
+    Raises
+    ------
+    InputError
+        The recording has no token ids, none that are `token`, or no index: `actome index` builds one.
+    """
+    check_cube(ds)
+    if "token_id" not in ds.variables:
+        raise InputError("the recording has no token_id; firing_neurons asks about one place in it")
+    index = _needed_index(ds)
+    wanted = _ids_of(ds, token) if isinstance(token, str) else [token]
+    ids = ds["token_id"].transpose("prompt", "token").to_numpy()
+    found = []
+    for i, layer in enumerate(numbers(ds, "layer")):
+        value, prompt, place = (
+            np.asarray(array_of(index, f"extreme_{n}")[:, :, i]) for n in ("value", "prompt", "token")
+        )
+        there = prompt >= 0
+        hit = there & np.isin(ids[prompt, place], wanted)  # (end, rank, neuron)
+        end, neuron = np.nonzero(hit.any(axis=1))
+        n_hits = hit.sum(axis=1)[end, neuron]
+        total = np.where(hit, value, 0.0).sum(axis=1)[end, neuron]
+        found.append(
+            pd.DataFrame(
+                {
+                    "layer": layer,
+                    "neuron": numbers(ds, "neuron")[neuron],
+                    "end": np.array(["high", "low"], dtype=object)[end],
+                    "share": n_hits / there.sum(axis=1)[end, neuron],
+                    "activation": total / n_hits,
+                }
+            )
+        )
+    table = pd.concat(found)
+    table["strength"] = table["activation"].abs()
+    table = table.sort_values(["share", "strength"], ascending=False, kind="stable")
+    return table.drop(columns="strength").head(k).reset_index(drop=True)
+
+
+def _ids_of(ds: xr.Dataset, text: str) -> list[int]:
+    """Return the ids of the tokens that stand for a text somewhere in the recording."""
+    source = opened_from(ds)
+    ids = token_ids(index_of(source[0]), text) if source is not None else []
+    if not ids:
+        raise InputError(f"no token of the recording is {text!r}; white space before a word belongs to it")
+    return ids
+
+
+def describe_tokens(ds: xr.Dataset, prompt: Places, token: Places) -> pd.DataFrame:
+    """Say what stands at some places of a recording, one row each.
+
+    Parameters
+    ----------
+    ds
+        With whatever labels it has.
+    prompt, token
+        Places along the two axes.
+    """
+    at = {"prompt": xr.DataArray(prompt, dims="row"), "token": xr.DataArray(token, dims="row")}
+    labels = [v for v in ("token_id", "char_start", "char_end") if v in ds.variables]
+    values = compute(*(ds[v].isel(at).data for v in labels))  # type: ignore[no-untyped-call]
+    named = dict(zip(labels, values, strict=True))
+    ids = ds["prompt"].to_numpy()[prompt] if "prompt" in ds.coords else prompt
+    out: dict[str, Any] = {"prompt": ids, "token": token}
+    if "token_id" in named:
+        out["token_id"] = named["token_id"]
+    if {"char_start", "char_end"} <= set(named) and "text" in ds.variables:
+        out |= _context(ds["text"].to_numpy()[prompt], named["char_start"], named["char_end"])
+    if "condition" in ds.variables:
+        out["condition"] = ds["condition"].to_numpy()[prompt]
+    return pd.DataFrame(out)
+
+
+def _context(texts: npt.NDArray[Any], starts: Places, ends: Places) -> dict[str, list[str]]:
+    """Cut each text into what comes before a token, the token, and what comes after it."""
+    out: dict[str, list[str]] = {"before": [], "text": [], "after": []}
+    for text, start, end in zip(map(str, texts), starts, ends, strict=True):
+        known = start >= 0  # a special token, or one that the model wrote, has no place in the text
+        out["before"].append(text[max(0, start - _CONTEXT) : start] if known else "")
+        out["text"].append(text[start:end] if known else "")
+        out["after"].append(text[end : end + _CONTEXT] if known else "")
+    return out
+
+
+def check_cube(ds: xr.Dataset) -> None:
+    """Refuse a Dataset without the cube."""
+    if level_of(ds) != "token":
+        raise InputError("this is about tokens, and the Dataset holds moments; open it with level='token'")
+
+
+def numbers(ds: xr.Dataset, dim: str) -> npt.NDArray[Any]:
+    """Return what the entries along a dimension are called."""
+    return np.asarray(ds[dim].to_numpy() if dim in ds.coords else np.arange(ds.sizes[dim]))
+
+
+def place_of(ds: xr.Dataset, dim: str, name: Any) -> int:
+    """Return where a layer, a neuron or a prompt lies.
+
+    Raises
+    ------
+    InputError
+        There is none of that name.
+    """
+    names: list[Any] = numbers(ds, dim).tolist()
+    if name not in names:
+        close = difflib.get_close_matches(name, map(str, names[:10_000]), n=1) if dim == "prompt" else []
+        hint = f"did you mean {close[0]!r}?" if close else f"they go from {names[0]!r} to {names[-1]!r}"
+        raise InputError(f"there is no {dim} {name!r} among {len(names)}; {hint}")
+    return names.index(name)
+
+
+def index_group(ds: xr.Dataset) -> zarr.Group | None:
+    """Return the index of a Dataset as it was opened; None where there is none that is about it."""
+    source = opened_from(ds)
+    if source is None or not is_current(source[0]):
+        return None
+    group = index_of(source[0]).group()
+    site = group[source[1]] if source[1] in group else None
+    return site if isinstance(site, zarr.Group) else None
+
+
+def _needed_index(ds: xr.Dataset) -> zarr.Group:
+    index = index_group(ds)
+    if index is None:
+        raise InputError(
+            "this needs the index of a recording as it was opened; build it with `actome index`, "
+            "and give the Dataset that actome.open returned"
+        )
+    return index
+
+
+def _looked_up(index: zarr.Group, layer: int, neuron: int) -> Ends:
+    value, prompt, token = (
+        np.asarray(array_of(index, f"extreme_{n}")[:, :, layer, neuron]) for n in ("value", "prompt", "token")
+    )
+    return value, prompt, token
+
+
+def _scanned(ds: xr.Dataset, layer: int, neuron: int, k: int) -> Ends:
+    """Find the extremes of one neuron in the cube, one chunk of prompts at a time."""
+    cube = activation_array(ds)[:, :, layer : layer + 1, neuron : neuron + 1]
+    valid, n_tokens, start = valid_tokens(ds), ds.sizes["token"], 0
+    ends = [Extremes(k, 1, cube.dtype) for _ in ("high", "low")]
+    for n_prompts in cube.chunks[0]:
+        prompts = slice(start, start + n_prompts)
+        rows = cube[prompts].compute()[..., 0][valid[prompts]]  # (row, neuron)
+        for end, signed in zip(ends, (rows, -rows), strict=True):
+            end.add(signed, np.flatnonzero(valid[prompts]) + start * n_tokens)
+        start += n_prompts
+    (high, high_row), (low, low_row) = (end.result() for end in ends)
+    value, row = np.stack([high, -low])[..., 0], np.stack([high_row, low_row])[..., 0]
+    prompt, token = (np.where(row >= 0, x, -1) for x in divmod(row, n_tokens))
+    return value, prompt, token
