@@ -7,11 +7,14 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/actome demo
 
+# one process a core, and one thread in each: more only wait for one another
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile
+
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

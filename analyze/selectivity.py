@@ -11,10 +11,9 @@ from scipy.stats import rankdata
 
 from ..store.blocks import one_blas_thread, prompt_level
 from ..store.errors import InputError
-from ..store.moments import Float64
-from ..store.queries import numbers, place_of
+from ..store.moments import Float64, Measure, check_measure
+from ..store.queries import check_k, numbers, place_of
 from ..store.schema import text_array
-from .glm import Measure
 
 _BLOCK_BYTES = 2**26  # all prompts of some neurons, held by one task
 
@@ -122,10 +121,8 @@ def _profiles(
     ds: xr.Dataset, measure: Measure, by: str | None, k: int
 ) -> tuple[da.Array, npt.NDArray[np.str_]]:
     """Means of the prompts with tokens, (prompt, layer, neuron), whole along ``prompt``; their labels."""
-    if measure not in ("magnitude", "signed"):
-        raise InputError(f"measure must be 'magnitude' or 'signed', got {measure!r}")
-    if k < 1:
-        raise InputError(f"k must be at least 1, got {k}")
+    check_measure(measure)
+    check_k(k)
     moments = prompt_level(ds)
     if by is not None and (by not in moments.variables or moments[by].dims != ("prompt",)):
         labels = [str(c) for c in moments.coords if moments[c].dims == ("prompt",)]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 _KERNEL = {"float16": 64 * 2.0**-11, "bfloat16": 64 * 2.0**-8}
 _KERNEL_DEFAULT = 1e-4
 _AVERAGED = 64  # more terms than this are not taken to be independent
+_TOGETHER = 0.25  # of the tolerance of one number, for the root mean square over many
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,21 @@ class Tolerance:
         """Largest difference allowed between numbers of this magnitude."""
         return self.relative * (size + scale) + self.rounding * size + self.smallest
 
+    def used(self, difference: Any, size: Any, scale: Any) -> Any:
+        """Share, from 0 to 1, of what is allowed for the kernel that a difference takes beside rounding."""
+        left = difference - self.rounding * size - self.smallest
+        share = np.nan_to_num(left / (self.relative * (size + scale)), nan=1.0, posinf=1.0)
+        return np.where(left <= 0, 0.0, np.minimum(share, 1.0))
+
+    @staticmethod
+    def together(n: int) -> float:
+        """Largest root mean square of what is `used` by `n` numbers: of few, one may take most.
+
+        >>> Tolerance.together(1), Tolerance.together(10_000)
+        (1.0, 0.2575)
+        """
+        return _TOGETHER + (1 - _TOGETHER) / math.sqrt(n)
+
 
 @dataclass
 class Agreement:
@@ -77,7 +93,12 @@ class Agreement:
         The place that exceeds, or comes nearest to, what is allowed, with both numbers; empty where all
         are equal.
     prompts
-        Those with a number beyond.
+        Those with a number or a set beyond.
+    n_sets_beyond
+        Sets of numbers that were compared at once, such as a layer of a prompt, whose differences are
+        too large taken together, though each alone may be allowed.
+    set_excess
+        Largest root mean square of the differences of a set, relative to what is allowed.
     """
 
     site: str
@@ -89,6 +110,8 @@ class Agreement:
     excess: float = 0.0
     worst: dict[str, Any] = field(default_factory=dict)
     prompts: list[str] = field(default_factory=list)
+    n_sets_beyond: int = 0
+    set_excess: float = 0.0
 
     @property
     def share_beyond(self) -> float:
@@ -102,11 +125,11 @@ class Agreement:
         computed: npt.NDArray[Any],
         tolerance: Tolerance,
         *,
-        scale: float | npt.NDArray[Any],
+        scale: float,
         size: npt.NDArray[Any] | None = None,
         **places: Sequence[int] | npt.NDArray[Any],
     ) -> None:
-        """Compare two arrays of one prompt.
+        """Compare two arrays of one prompt, number by number and as a set.
 
         Parameters
         ----------
@@ -115,9 +138,9 @@ class Agreement:
         recorded, computed
             Of the same shape; NaN agrees with NaN.
         tolerance, scale
-            What is allowed; the scale as a number, or of a shape that fits the arrays.
+            What is allowed.
         size
-            Magnitude of the numbers; by default that of the computed ones.
+            Magnitude of the numbers, float64; by default that of the computed ones.
         **places
             Per axis, in order: its name, and the number of each place along it.
         """
@@ -128,11 +151,16 @@ class Agreement:
             difference = np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf, posinf=np.inf))
             relative = np.where(same, 0.0, difference / (size + scale))
             excess = np.where(same, 0.0, difference / tolerance.allowed(size, scale))
+            used = np.where(same, 0.0, tolerance.used(difference, size, scale))
         excess = np.where(np.isnan(excess), np.inf, excess)  # where one of the two is no number
         beyond = int((excess > 1).sum())
         self.n_values += a.size
         self.n_beyond += beyond
-        if beyond and prompt not in self.prompts:
+        used = used[(a != 0) | (b != 0)]  # what is silent in both says nothing
+        together = float(np.sqrt((used**2).mean())) / tolerance.together(used.size) if used.size else 0.0
+        self.n_sets_beyond += together > 1
+        self.set_excess = max(self.set_excess, together)
+        if (beyond or together > 1) and prompt not in self.prompts:
             self.prompts.append(prompt)
         if not a.size or excess.max() == 0:
             return
@@ -151,6 +179,11 @@ class Agreement:
         name = f"{self.site} {self.variable}".strip()
         sizes = f"largest difference {self.largest:.2g} ({self.relative:.2g} relative)"
         line = f"{name}: {self.n_values} values, {sizes}"
+        if self.n_sets_beyond:
+            line += (
+                f"; taken together, those of {self.n_sets_beyond} layers of prompts are up to "
+                f"{self.set_excess:.2g} times as far apart as is allowed"
+            )
         if not self.n_beyond:
             return line
         place = ", ".join(f"{k} {v}" for k, v in self.worst.items() if k not in ("recorded", "computed"))

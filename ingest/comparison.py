@@ -13,6 +13,8 @@ from .recorded import Recorded
 
 Floats = npt.NDArray[Any]
 
+_MASSIVE = 1 / 64  # share of the neurons of a layer that do not decide its scale
+
 
 @dataclass(frozen=True)
 class Computed:
@@ -70,7 +72,7 @@ class Comparison:
         if self._plan.has_logprob and n_alike:
             self._compare_logprob(prompt, place, computed, i, n_alike)
         for site in self._recording.moments:
-            scale = _root_mean_square(computed.moments[site], i, int(computed.labels["n_tokens"][i]))
+            scale = _typical_size(computed.moments[site], i, int(computed.labels["n_tokens"][i]))
             if site in computed.activations and n_alike:
                 self._compare_cube(prompt, site, place, computed.activations[site][i, :n_alike], scale)
             if all_alike:
@@ -101,16 +103,19 @@ class Comparison:
 
     def _compare_cube(self, prompt: str, site: str, place: int, activation: Floats, scale: Floats) -> None:
         """Compare activations (token, layer, neuron), layer by layer: the memory stays small."""
-        numbers, recorded = self._numbers(site), self._recording.cube(place, site)[: len(activation)]
-        for i, layer in enumerate(numbers["layer"]):
+        numbers, largest = self._numbers(site), None
+        for i in np.argsort(numbers["layer"]):
+            now = activation[:, [i]][..., numbers["neuron"]].astype(np.float64)
+            largest = _size_with_terms(site, np.abs(now), largest)
             self._agreement(site, "activation").add(
                 prompt,
-                recorded[:, [i]],
-                activation[:, [i]][..., numbers["neuron"]],
+                self._recording.cube(place, site, int(i))[: len(activation)],
+                now,
                 self.tolerance,
                 scale=float(scale[i]),
+                size=largest,
                 token=range(len(activation)),
-                layer=[layer],
+                layer=numbers["layer"][[i]],
                 neuron=numbers["neuron"],
             )
 
@@ -126,10 +131,20 @@ class Comparison:
                 moments["deviation"] = np.sqrt(moments.pop("m2") / n)
         size = np.sqrt(now["mean"] ** 2 + now["deviation"] ** 2)
         tolerance = (self.tolerance if site in computed.activations else self._unrounded).averaged(n)
-        for name in ("mean", "deviation", "mean_abs"):
-            self._agreement(site, name).add(
-                prompt, then[name], now[name], tolerance, scale=scale[:, None], size=size, **numbers
-            )
+        largest = None
+        for j in np.argsort(numbers["layer"]):
+            largest = _size_with_terms(site, size[[j]], largest)
+            for name in ("mean", "deviation", "mean_abs"):
+                self._agreement(site, name).add(
+                    prompt,
+                    then[name][[j]],
+                    now[name][[j]],
+                    tolerance,
+                    scale=float(scale[j]),
+                    size=largest,
+                    layer=numbers["layer"][[j]],
+                    neuron=numbers["neuron"],
+                )
 
     def _agreement(self, site: str, variable: str) -> Agreement:
         return self.agreements.setdefault((site, variable), Agreement(site, variable))
@@ -139,9 +154,27 @@ class Comparison:
         return {dim: moments[dim].to_numpy() for dim in ("layer", "neuron")}
 
 
-def _root_mean_square(moments: dict[str, Floats], i: int, n_tokens: int) -> Floats:
-    """Size of one prompt's activations in each layer, where they are finite: (layer,)."""
+def _typical_size(moments: dict[str, Floats], i: int, n_tokens: int) -> Floats:
+    """Size of one prompt's activations in each layer: (layer,).
+
+    The root mean square over its neurons, but for the largest and the silent ones: a few massive
+    activations would make any error of the others look small, and in a layer with a ReLU the median is
+    often zero.
+    """
     square = moments["mean"][i] ** 2 + moments["m2"][i] / n_tokens  # (layer, neuron)
-    finite = np.isfinite(square)
-    total = np.where(finite, square, 0.0).sum(axis=1)
-    return np.asarray(np.sqrt(total / np.maximum(finite.sum(axis=1), 1)))
+    sizes = np.zeros(len(square))
+    for layer, of_neurons in enumerate(square):
+        active = np.sort(of_neurons[np.isfinite(of_neurons) & (of_neurons > 0)])
+        if n_active := len(active):
+            n_massive = min(math.ceil(n_active * _MASSIVE), n_active - 1)
+            sizes[layer] = np.sqrt(active[: n_active - n_massive].mean())
+    return sizes
+
+
+def _size_with_terms(site: str, size: Floats, before: Floats | None) -> Floats:
+    """Magnitude of numbers, or of what they were summed from, given that of the layer before.
+
+    The residual stream is one running sum: where a last block takes a massive value away again, what
+    remains has the error of the massive one.
+    """
+    return size if site != "residual" or before is None else np.fmax(size, before)

@@ -165,7 +165,7 @@ class Forecast:
             ),
             f"kept       {what}",
             f"on disk    at most {size(self.n_bytes)}; free: {free}",
-            f"index      at most {size(self.index_bytes)}",
+            *([f"index      at most {size(self.index_bytes)}"] if self.index_bytes else []),
         ]
         if self.seconds is not None:
             lines.append(f"time       about {_duration(self.seconds)}, at the speed of the model alone")

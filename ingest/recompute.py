@@ -59,12 +59,14 @@ def recompute(
         Where the model runs; by default the GPU where there is one.
     tolerance
         Largest difference allowed between two computations of an activation, relative to its magnitude
-        plus the root mean square of its prompt's layer. By default 1e-4 where the model was recorded in
-        float32, 0.031 in float16 and 0.25 in bfloat16 (64 times their spacing): what batches of another
-        size and other kernels explain in single values. Where errors average, less is allowed: divided
-        by the root of the number of tokens, up to 64, in the moments of a prompt; an eighth in log
-        probabilities, relative to their magnitude plus the logarithm of the size of the vocabulary. The
-        rounding of the storage type is allowed besides.
+        plus the root mean square of its prompt's layer, without the largest sixty-fourth of the neurons
+        and without silent ones. By default 1e-4 where the model was recorded in float32, 0.031 in
+        float16 and 0.25 in bfloat16 (64 times their spacing): what batches of another size and other
+        kernels explain in single values. All values of a prompt's layer together, as a root mean square,
+        may use a quarter of that, more where they are few. Where errors average, less is allowed:
+        divided by the root of the number of tokens, up to 64, in the moments of a prompt; an eighth in
+        log probabilities, relative to their magnitude plus the logarithm of the size of the vocabulary.
+        The rounding of the storage type is allowed besides.
 
     Returns
     -------

@@ -91,9 +91,9 @@ class Recorded:
         row = self._root.isel(prompt=self.numbers[place])
         return self._read(row[variable])[: int(row["n_tokens"])]
 
-    def cube(self, place: int, site: str) -> npt.NDArray[Any]:
-        """Activations of one prompt: (token, layer, neuron)."""
-        return self._read(self.cubes[site]["activation"].isel(prompt=place))
+    def cube(self, place: int, site: str, layer: int) -> npt.NDArray[Any]:
+        """Activations of one prompt in the layer at a place: (token, 1, neuron)."""
+        return self._read(self.cubes[site]["activation"].isel(prompt=place, layer=[layer]))
 
     def moment(self, place: int, site: str, name: str) -> npt.NDArray[Any]:
         """One of the moments of one prompt: (layer, neuron)."""

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..store.allocate import allocate, discard, is_allocated
 from ..store.archive import open as open_recording
 from ..store.errors import InputError, InputTypeError
-from ..store.index.build import build_index, is_current
+from ..store.index.build import is_current, write_index
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import library_versions, now
@@ -126,7 +126,7 @@ class Recorder:
                 with self.location.claimed(wait=True):  # the last parts may end at the same time
                     RecordingWriter(self.location).finalise()
                     if index and not is_current(self.location):
-                        build_index(self.location, progress=progress)
+                        write_index(self.location, progress=progress)
         writer.warn_of_losses(
             remedy="record with dtype='float32' to keep them",
             cause=": the model overflows or holds NaN weights",

@@ -97,8 +97,8 @@ class Recomputed:
             lines.append(f"differs: {name}: {_short(then)} then, {_short(now)} now")
         t = self.tolerance
         lines.append(
-            f"tolerance: {t.relative:.2g} of a value and of its neighbours' root mean square, and "
-            f"{t.rounding:.2g} of it for storage"
+            f"tolerance: {t.relative:.2g} of a value and of the usual size in its layer, a quarter of that "
+            f"for the values of a layer together, and {t.rounding:.2g} of it for storage"
         )
         return "\n".join(lines)
 
@@ -160,15 +160,15 @@ def _other_data(
 ) -> str:
     if "paradigm_digest" in changed:
         return "the recording: the texts or labels in it are not those that were recorded"
-    beyond = max((a.n_beyond for a in agreements), default=0)
-    if generated and not beyond:
+    if generated and not any(a.prompts for a in agreements):
         return (
             "rounding, where two tokens are about as likely: all numbers before them hold; or stored tokens "
             "were changed, which `actome verify` tells"
         )
     if other_tokens or not only_some:
         return ""
-    if max(a.excess for a in agreements) < _NEAR and max(a.share_beyond for a in agreements) < _FEW:
+    is_little = max(a.excess for a in agreements) < _NEAR and not any(a.n_sets_beyond for a in agreements)
+    if is_little and max(a.share_beyond for a in agreements) < _FEW:
         return "rounding: a few values are a little beyond the tolerance; a larger one may suit this model"
     return (
         "the recording: only some prompts differ, so its numbers were changed or damaged; "

@@ -37,6 +37,20 @@ class SiteSpec:
         size = n_tokens * np.dtype(self.dtype).itemsize if self.cube else MOMENTS_BYTES
         return size * len(self.neurons)
 
+    def bytes_per_prompt(self, n_tokens: int) -> int:
+        """Bytes of one prompt in all layers, before compression: its activations and its moments."""
+        moments = MOMENTS_BYTES * len(self.neurons) if self.cube else 0
+        return (self.bytes_per_layer(n_tokens) + moments) * len(self.layers)
+
+
+def default_unit(n_prompts: int, n_tokens: int, sites: Mapping[str, SiteSpec]) -> int:
+    """Return how many prompts make a unit of such a recording, where the user asks for nothing else."""
+    return choose_unit(
+        n_prompts,
+        max(s.bytes_per_layer(n_tokens) for s in sites.values()),
+        sum(s.bytes_per_prompt(n_tokens) for s in sites.values()),
+    )
+
 
 def allocate(
     location: Location,
@@ -82,11 +96,7 @@ def allocate(
         location.check_new()
     if not len(labels):
         raise InputError("a recording needs at least one prompt, got none")
-    unit = grain.unit or choose_unit(
-        len(labels),
-        max(s.bytes_per_layer(n_tokens) for s in sites.values()),
-        sum(s.bytes_per_layer(n_tokens) * len(s.layers) for s in sites.values()),
-    )
+    unit = grain.unit or default_unit(len(labels), n_tokens, sites)
     _empty(location)  # of an allocation that was interrupted
     attrs = {"kind": "recording", "schema_version": VERSION}
     root = zarr.create_group(location.zarr_store(read_only=False), zarr_format=3, attributes=attrs)

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import dask.array as da
@@ -90,13 +91,28 @@ def open(
     if not recorded.all():
         ds = _keep_units(ds, recorded, _unit(group))
     else:
-        _opened.update({name: (location, site) for name in _dask_names(ds)})
+        source = Opened(str(location), site, str(group.attrs.get("manifest_digest", "")))
+        _opened.update(dict.fromkeys(_dask_names(ds), source))
     return ds.assign_attrs(
         group.attrs.asdict(), site=site, name=location.name.removesuffix(".zip").removesuffix(".zarr")
     )
 
 
-_opened: dict[str, tuple[Location, str]] = {}  # Dask's name of an array as it was opened -> recording, site
+@dataclass(frozen=True)
+class Opened:
+    """Where the numbers of a Dataset come from: the path, the site, and the digest of what was opened."""
+
+    path: str
+    site: str
+    digest: str
+
+    @property
+    def location(self) -> Location:
+        """The recording."""
+        return Location.of(self.path)
+
+
+_opened: dict[str, Opened] = {}  # by the name that Dask has for an array as it was opened
 
 
 def _dask_names(ds: xr.Dataset) -> list[str]:
@@ -105,8 +121,8 @@ def _dask_names(ds: xr.Dataset) -> list[str]:
     return [str(v.data.name) for v in variables if v.chunks is not None]
 
 
-def opened_from(ds: xr.Dataset) -> tuple[Location, str] | None:
-    """Return the recording and the site of a Dataset whose numbers are still those that were opened."""
+def opened_from(ds: xr.Dataset) -> Opened | None:
+    """Say where a Dataset comes from whose numbers are still those that were opened."""
     names = _dask_names(ds)
     n_arrays = sum(v in ds.variables for v in ("activation", "token_id"))
     found = {_opened.get(name) for name in names}

@@ -9,13 +9,15 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .entry import Entry, read_entries
 from .errors import InputError
 from .yaml import dump, parse_mapping, read_mapping
 
 Changes = Mapping[str, Entry | None]  # None: the entry goes
+
+EMPTY: Final = "version: 1\nsources: {}\n"
 
 _SOURCES = re.compile(r"sources:[ \t]*(?:\{[ \t]*\}[ \t]*)?(#.*)?")
 _EMPTY = re.compile(r"\{[ \t]*\}")
@@ -34,7 +36,7 @@ def create(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
-            file.write("version: 1\nsources: {}\n")
+            file.write(EMPTY)
     except OSError as error:
         raise InputError(f"no catalog can be made at {path}: {error.strerror}") from error
 

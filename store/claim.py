@@ -17,12 +17,17 @@ except ImportError:  # not a POSIX system
 
 
 @contextmanager
-def claimed_folder(folder: str, *, shared: bool, wait: bool) -> Iterator[None]:
+def claimed_folder(
+    folder: str, *, shared: bool = False, wait: bool = False, create: bool = True, required: bool = False
+) -> Iterator[None]:
     """Keep other processes out of a folder; see `Location.claimed`."""
     if fcntl is None:
+        if required:
+            raise _no_locks(folder)
         yield
         return
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    if create:
+        Path(folder).mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -33,6 +38,15 @@ def claimed_folder(folder: str, *, shared: bool, wait: bool) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
                 raise
+            if required:
+                raise _no_locks(folder) from error
         yield  # the system drops the claim when the folder is closed, also by a kill
     finally:
         os.close(descriptor)
+
+
+def _no_locks(folder: str) -> InputError:
+    return InputError(
+        f"{folder} is on a local disk that has no file locks, so that two processes could write at once; "
+        "choose a folder on another disk, or s3://"
+    )

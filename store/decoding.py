@@ -18,13 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from numcodecs import blosc
-from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, Endian, ShardingCodec
+from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
 
 from .errors import DamagedError
 from .location import Location
 
 _ABSENT = np.iinfo(np.uint64).max  # offset and length of an inner chunk that holds no value
 _CHECKSUM_BYTES = 4
+_BLOSC_SIZE = slice(4, 8)  # where the header of a Blosc buffer says how many bytes it expands to
 
 Bytes = npt.NDArray[np.uint8]
 Axis = list[tuple[int, slice, npt.NDArray[np.int64]]]  # block, its place in the output, what is taken of it
@@ -57,8 +59,11 @@ class ShardedArray:
         if len(codecs) != 1 or not isinstance(codecs[0], ShardingCodec):
             return False
         sharding = codecs[0]
+        numbers = (sharding.codecs[0], sharding.index_codecs[0]) if sharding.codecs else ()
         return (
-            [type(codec) for codec in sharding.codecs] == [BytesCodec, BloscCodec, Crc32cCodec]
+            getattr(array.metadata, "chunk_key_encoding", None) == DefaultChunkKeyEncoding()
+            and all(getattr(codec, "endian", None) == Endian.little for codec in numbers)
+            and [type(codec) for codec in sharding.codecs] == [BytesCodec, BloscCodec, Crc32cCodec]
             and [type(codec) for codec in sharding.index_codecs] == [BytesCodec, Crc32cCodec]
             and getattr(sharding.index_location, "value", sharding.index_location)
             == "end"  # text in zarr 3.4
@@ -99,8 +104,14 @@ class ShardedArray:
             if encoded is None:
                 out[target] = self._missing
                 continue
-            blosc.decompress(encoded, buffer)
+            self._decompress(encoded, buffer, key)
             out[target] = buffer[_window([x for _, _, x in place])]
+
+    def _decompress(self, encoded: Bytes, buffer: npt.NDArray[Any], key: str) -> None:
+        n_bytes = int.from_bytes(encoded[_BLOSC_SIZE].tobytes(), "little")
+        if n_bytes != buffer.nbytes:  # fewer would leave what was there before
+            raise DamagedError(f"{self._location}: {key} holds a chunk of another size than its array says")
+        blosc.decompress(encoded, buffer)
 
 
 class _Shard:

@@ -3,7 +3,7 @@
 zarr writes the same bytes, but spends several times the compression on getting there: it looks for
 the fill value in every chunk, and copies each more than once. A recording is written as fast as the
 model runs, so it is encoded here in one pass, and its digest is taken from the bytes in hand. What
-is read back is read by zarr.
+is read back is decoded by `decoding`, or by any reader of Zarr.
 
 References
 ----------

@@ -109,9 +109,11 @@ def read_entry(name: str, content: Mapping[str, Any], source: str) -> Entry:
 
 
 def check_name(name: str, source: str) -> None:
-    """Refuse what could be taken for a path, or what would garble a terminal."""
+    """Refuse what could be taken for a path or a version, or what would garble a terminal."""
     if not name or "/" in name or "\\" in name:
         raise InputError(f"catalog {source}: a name must not be a path, got {name!r}")
+    if "@" in name:
+        raise InputError(f"catalog {source}: '@' stands before a version, and in no name, got {name!r}")
     if not name.isprintable() or name != name.strip():
         raise InputError(
             f"catalog {source}: a name is of printable characters, without spaces around it, got {name!r}"

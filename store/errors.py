@@ -44,3 +44,13 @@ class UnknownNameError(ActomeError, KeyError):
     def __str__(self) -> str:
         """Return the message itself; a KeyError would show it quoted."""
         return str(self.args[0])
+
+
+def short(value: object) -> str:
+    """Show a value in a message, at most 40 characters of it.
+
+    >>> short("x" * 100)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
+    """
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

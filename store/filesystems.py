@@ -3,7 +3,7 @@
 from fsspec import AbstractFileSystem
 from fsspec.core import split_protocol, url_to_fs
 
-from .errors import InputError, MissingDependencyError
+from .errors import InputError, MissingDependencyError, StorageError
 
 
 def file_system(url: str) -> tuple[AbstractFileSystem, str]:
@@ -39,6 +39,20 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
     except ValueError as error:
         raise InputError(f"{url} is no path and no URL that can be read: {error}") from error
     return fs, path
+
+
+def size_of(fs: AbstractFileSystem, path: str) -> int:
+    """Return the bytes of a file.
+
+    Raises
+    ------
+    StorageError
+        Its server does not say.
+    """
+    size = fs.size(path)
+    if size is None:
+        raise StorageError(f"the server of {path} does not say how long it is; fetch it by other means")
+    return int(size)
 
 
 def is_local(fs: AbstractFileSystem) -> bool:

@@ -69,7 +69,7 @@ def choose_unit(n_prompts: int, bytes_per_prompt_layer: int, bytes_per_prompt: i
     bytes_per_prompt_layer
         Bytes of one prompt in one layer of the widest site, padding included.
     bytes_per_prompt
-        Bytes of one prompt in all layers of all sites.
+        Bytes of one prompt in all layers of all sites, its moments included.
     """
     for_shard = _SHARD_BYTES // max(bytes_per_prompt_layer, 1)
     for_memory = _UNIT_BYTES // max(bytes_per_prompt, 1)

@@ -272,6 +272,24 @@ class Catalog(Mapping[str, Entry]):
         source = {**entry.model_dump(), "metadata": metadata}
         self._put(name, Listed(read_entry(name, source, origin.file), origin))
 
+    def refresh(self, name: str) -> None:
+        """Take anew what an entry's store says of itself, such as its digest; `save` writes it down.
+
+        Raises
+        ------
+        UnknownNameError, InputError
+            There is no such entry; this is no catalog of one file on this machine.
+        StorageError
+            The location is remote and cannot be asked.
+        """
+        from .stored_metadata import stored_metadata
+
+        origin = self._changeable()
+        entry = self[name]
+        metadata = {**entry.metadata.model_dump(), **stored_metadata(self.location(name))}
+        source = {**entry.model_dump(), "metadata": metadata}
+        self._put(name, Listed(read_entry(name, source, origin.file), origin))
+
     def _put(self, name: str, listed: Listed) -> None:
         self._before.setdefault(name, self._entry(name))
         self._listed[name] = listed

@@ -178,6 +178,9 @@ class Location:
     def pieces(self, key: str) -> Iterator[bytes]:
         """Go through the bytes of a file, without ever holding a large one."""
         with self._clear_errors(f"{key} cannot be read"):
+            if self.is_web:
+                yield from self.fs.pieces(self._path(key), _PIECE)
+                return
             if not self.fs.async_impl:
                 with self.fs.open(self._path(key), "rb") as file:
                     while piece := file.read(_PIECE):
@@ -190,7 +193,11 @@ class Location:
             yield piece
 
     def write(self, key: str, content: bytes) -> None:
-        """Write a file; on a local disk it is there whole or not at all."""
+        """Write a file; on a local disk it is there whole or not at all, however the process ends.
+
+        The disk is not made to keep it at once: after a power cut the file may be empty or hold other
+        bytes, which `verify` finds.
+        """
         path = self._path(key)
         if not self.is_local:
             self._check_writable()
@@ -254,11 +261,13 @@ class Location:
             self.fs.rm_file(self._path(key))
 
     @contextmanager
-    def claimed(self, *, shared: bool = False, wait: bool = False) -> Iterator[None]:
+    def claimed(
+        self, *, shared: bool = False, wait: bool = False, create: bool = True, required: bool = False
+    ) -> Iterator[None]:
         """Keep other processes from recording here as long as the ``with`` block lasts.
 
-        Parts of one recording share the claim. Only a folder of a local POSIX disk can be claimed;
-        elsewhere this does nothing.
+        Parts of one recording share the claim. Only a folder of a local disk that has file locks can be
+        claimed; elsewhere this does nothing.
 
         Parameters
         ----------
@@ -266,13 +275,22 @@ class Location:
             Let others that share it in.
         wait
             Wait until no other process has the claim.
+        create
+            Make the folder where there is none.
+        required
+            Refuse a local disk that has no file locks.
 
         Raises
         ------
         InputError
-            Another process has the claim.
+            Another process has the claim; or it is required, and the disk has no file locks.
+        FileNotFoundError
+            There is no folder, and none is made.
         """
-        with claimed_folder(self.root, shared=shared, wait=wait) if self.is_local else nullcontext():
+        if not self.is_local:
+            yield
+            return
+        with claimed_folder(self.root, shared=shared, wait=wait, create=create, required=required):
             yield
 
     def zarr_store(self, *, read_only: bool) -> Store:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .errors import DamagedError
 from .provenance import digest_bytes, digest_pieces
+from .safe_names import leads_out
 
 if TYPE_CHECKING:
     from .location import Location
@@ -38,7 +39,10 @@ def write_manifest(location: "Location") -> str:
     """Digest every file, write the manifest, and note its digest in the root; return it."""
     known: dict[str, str] = {}
     for key in unit_files(location):
-        known |= json.loads(location.read(key))["files"]
+        listed = listed_files(location.read(key))
+        if listed is None:
+            raise DamagedError(f"{location}: {key} is not readable; remove it and record its unit again")
+        known |= listed
     files = {
         key: known.get(key) or digest_pieces(location.pieces(key))
         for key in location.keys()
@@ -70,12 +74,17 @@ def noted_root(content: bytes) -> dict[str, Any] | None:
 
 
 def listed_files(content: bytes) -> dict[str, str] | None:
-    """Return the digests by key of a manifest or of a unit; None where it is not readable."""
+    """Return the digests by key of a manifest or of a unit; None where it is not readable.
+
+    Nor is one readable with a key that leads out of the folder: files are copied by these keys.
+    """
     try:
         files = json.loads(content)["files"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return files if isinstance(files, dict) else None
+    if not isinstance(files, dict) or any(map(leads_out, files)):
+        return None
+    return files if all(isinstance(digest, str) for digest in files.values()) else None
 
 
 def is_listed(location: "Location", key: str) -> bool:
@@ -90,6 +99,8 @@ def is_listed(location: "Location", key: str) -> bool:
     """
     if key.startswith("actome/"):
         return False
+    if location.root.endswith(INDEX.rstrip("/")):  # an index has a manifest of its own
+        return f"{INDEX}{key}" in (listed_files(location.fetch("manifest.json")) or {})
     try:
         root = noted_root(location.fetch(ROOT))
     except FileNotFoundError:
@@ -120,24 +131,41 @@ def manifest_files(location: "Location", digest: str) -> Mapping[str, str]:
     Raises
     ------
     DamagedError
-        The manifest is gone or another.
+        The manifest is gone, another, or not readable.
     """
-    with _ONE_READS:
-        return _manifest_files(location, digest)
+    with _ONE_LOOKS:
+        held = _held(location, digest)
+    with held.lock:
+        if held.files is None:
+            held.files = _read_manifest(location, digest)
+        return held.files
 
 
-_ONE_READS = threading.Lock()
+class _Held:
+    """A manifest that is read once, by whoever has its lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.files: Mapping[str, str] | None = None
 
 
-@lru_cache(maxsize=4)
-def _manifest_files(location: "Location", digest: str) -> Mapping[str, str]:
+_ONE_LOOKS = threading.Lock()  # nothing is fetched under it
+
+
+@lru_cache(maxsize=32)
+def _held(location: "Location", digest: str) -> _Held:
+    return _Held()
+
+
+def _read_manifest(location: "Location", digest: str) -> Mapping[str, str]:
     try:
         content = location.fetch(MANIFEST)
     except FileNotFoundError:
         content = b""
-    if digest_bytes(content) != digest:
+    files = listed_files(content) if digest_bytes(content) == digest else None
+    if files is None:
         raise DamagedError(
-            f"{location}: {MANIFEST} is not the one that {ROOT} names; "
+            f"{location}: {MANIFEST} is not the one that {ROOT} names, or cannot be read; "
             "`actome verify` names all that is damaged"
         )
-    return listed_files(content) or {}
+    return files

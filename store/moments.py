@@ -1,12 +1,21 @@
 """Per-prompt moments: what a prompt's tokens say about a neuron, in four numbers."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from .errors import InputError
+
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
+Measure = Literal["magnitude", "signed"]
+
+
+def check_measure(measure: str) -> None:
+    """Refuse what is neither |activation| nor the activation itself."""
+    if measure not in ("magnitude", "signed"):
+        raise InputError(f"measure must be 'magnitude' or 'signed', got {measure!r}")
 
 
 def masked_moments(activation: npt.NDArray[Any], valid: Bool) -> dict[str, npt.NDArray[Any]]:

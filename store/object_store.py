@@ -14,7 +14,13 @@ from s3fs import S3FileSystem
 from .retries import retried
 
 _CONFIG = {"retries": {"mode": "standard", "max_attempts": 5}, "connect_timeout": 10, "read_timeout": 30}
-_CUT_OFF = (ClientPayloadError, FlexibleChecksumError, IncompleteReadError, ResponseStreamingError)
+_CUT_OFF = (
+    TimeoutError,  # of a body that stalls; a request that does is repeated by botocore
+    ClientPayloadError,
+    FlexibleChecksumError,
+    IncompleteReadError,
+    ResponseStreamingError,
+)
 
 
 class ObjectStore(S3FileSystem):  # type: ignore[misc]
@@ -22,8 +28,8 @@ class ObjectStore(S3FileSystem):  # type: ignore[misc]
 
     Where a part comes short, s3fs leaves zeros in its place and does not try again; one stream is
     checked and repeated. The parallel reading is left to Dask. Listings are not kept: other
-    processes write here too. A request is repeated by botocore, a body that was cut off here; s3fs
-    would repeat botocore's attempts five times, and those five times again.
+    processes write here too. A request is repeated by botocore, a body that was cut off or stalls here;
+    s3fs would repeat botocore's attempts five times, and those five times again.
     """
 
     retries = 1

@@ -1,13 +1,14 @@
 """Where a catalog is, and where the locations that it lists lead: never out of its folder unseen."""
 
 import os
+import posixpath
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote
 
 from .errors import InputError, MissingFileError
+from .safe_names import climbs
 from .yaml import MAX_BYTES, decode, parse_mapping, read_mapping
 
 TEMPLATE: Final = "{{ CATALOG_DIR }}"
@@ -80,7 +81,7 @@ class Origin:
         return content
 
     def locate(self, urlpath: str, name: str) -> str:
-        """Return the path or URL that the entry `name` gives, by its text alone.
+        """Return the path or URL that the entry `name` gives, by its text alone; no slash ends it.
 
         Raises
         ------
@@ -91,7 +92,7 @@ class Origin:
         whose = f"entry {name!r}"
         if not urlpath or not urlpath.isprintable() or "\\" in urlpath:
             raise self._error(f"{whose}: a location is a path with / or a URL, got {urlpath!r}")
-        if any(".." in text.split("/") for text in (urlpath, unquote(urlpath))):
+        if climbs(urlpath):
             raise self._error(f"{whose} leads out of the catalog's folder: {urlpath!r}")
         inside = urlpath.removeprefix(TEMPLATE)
         has_template = inside != urlpath
@@ -101,12 +102,13 @@ class Origin:
             )
         if _SCHEME.match(urlpath) or "://" in inside or "::" in inside:
             self._check_url(urlpath, whose)
-            return urlpath
+            return _without_end(urlpath)
         if not has_template and os.path.isabs(urlpath):
             if not self.is_local:
                 raise self._error(f"{whose}: a path of one machine, got {urlpath!r}; write a relative one")
-            return urlpath
-        return f"{self.folder}/{inside.lstrip('/')}"
+            return _without_end(urlpath)
+        below = posixpath.normpath(inside.lstrip("/"))
+        return self.folder if below == "." else f"{self.folder.rstrip('/')}/{below}"
 
     def check_links(self, urlpath: str, path: str, name: str) -> None:
         """Refuse a relative location that a symbolic link leads out of the folder.
@@ -121,7 +123,7 @@ class Origin:
         InputError
             It does.
         """
-        if not self.is_local or path == urlpath:
+        if not self.is_local or os.path.isabs(urlpath) or "://" in urlpath:
             return
         folder, real = os.path.realpath(self.folder), os.path.realpath(path)
         if not f"{real}/".startswith(f"{folder.rstrip('/')}/"):
@@ -138,3 +140,9 @@ class Origin:
 
     def _error(self, problem: str) -> InputError:
         return InputError(f"catalog {self}: {problem}")
+
+
+def _without_end(path: str) -> str:
+    """Leave slashes at the end out, but for those that name a root."""
+    cut = path.rstrip("/")
+    return path if not cut or cut.endswith(":") else cut

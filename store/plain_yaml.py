@@ -7,16 +7,19 @@ reads as the full parser does.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
+# what is matched is never given back (*+, ++), so that no text takes more time than its length asks for
 _KEY = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}"
-_QUOTED = r""""([^"\\\n]+)"|'((?:[^'\n]|'')+)'"""
-_PLAIN = r"[A-Za-z0-9_/][^:#\n]*(?::[^\s:#][^:#\n]*)*"
-_FLOW_PLAIN = r"[A-Za-z0-9_/][^:#\n,\[\]{}]*(?::[^\s:#,\[\]{}][^:#\n,\[\]{}]*)*"
+_QUOTED = r""""([^"\\\n]++)"|'((?:[^'\n]|'')++)'"""
+_PLAIN = r"[A-Za-z0-9_/][^:#\n]*+(?::[^\s:#][^:#\n]*+)*+"
+_FLOW_PLAIN = r"[A-Za-z0-9_/][^:#\n,\[\]{}]*+(?::[^\s:#,\[\]{}][^:#\n,\[\]{}]*+)*+"
 _LINE: Final = re.compile(rf"^( *)(?:({_KEY}):(?= |$)|(-)(?= |$)|(?=#|$)) *(.*)$", re.MULTILINE)
 _VALUE: Final = re.compile(rf"(?:{_QUOTED}|({_PLAIN})|\{{(.+)\}}|\[(.+)\]) *")
-_ITEM: Final = re.compile(rf"( *(?:{_QUOTED}|({_FLOW_PLAIN})) *(?:,|$))")
-_PAIR: Final = re.compile(rf"( *({_KEY}): +(?:{_QUOTED}|({_FLOW_PLAIN})) *(?:,|$))")
+_ITEM: Final = re.compile(rf" *+(?:{_QUOTED}|({_FLOW_PLAIN})) *+(?:,|$)")
+_PAIR: Final = re.compile(rf" *+({_KEY}): ++(?:{_QUOTED}|({_FLOW_PLAIN})) *+(?:,|$)")
+_LONGEST = 4096  # letters of a value; catalogs have no longer ones
 # controls, line breaks of other kinds, and what is no character
 _ODD: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
@@ -124,26 +127,30 @@ def _nest(lines: list[tuple[str, str, str, str]]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    found = _VALUE.fullmatch(text)
+    found = _VALUE.fullmatch(text) if len(text) <= _LONGEST else None
     if found is None:
         raise _Declined
     double, single, plain, mapping, sequence = found.groups()
     if mapping:
-        pairs = _PAIR.findall(mapping)
-        out = {key: _scalar(*scalar) for _, key, *scalar in pairs if isinstance(resolve(key), str)}
-        if len(out) != len(pairs) or not _cover(pairs, mapping):
+        pairs = list(_parts(_PAIR, mapping))
+        out = {key: _scalar(*scalar) for key, *scalar in pairs if isinstance(resolve(key), str)}
+        if len(out) != len(pairs):
             raise _Declined
         return out
     if sequence:
-        items = _ITEM.findall(sequence)
-        if not _cover(items, sequence):
-            raise _Declined
-        return [_scalar(*scalar) for _, *scalar in items]
+        return [_scalar(*scalar) for scalar in _parts(_ITEM, sequence)]
     return _scalar(double, single, plain)
 
 
-def _cover(found: list[tuple[str, ...]], text: str) -> bool:
-    return sum(len(whole) for whole, *_ in found) == len(text)
+def _parts(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, ...]]:
+    """Go through what a text is made of, one part right after the other."""
+    place = 0
+    while place < len(text):
+        found = pattern.match(text, place)
+        if found is None:
+            raise _Declined
+        yield found.groups("")
+        place = found.end()
 
 
 def _scalar(double: str, single: str, plain: str) -> Any:

@@ -29,3 +29,17 @@ def fit(
         counts["clipped"] += int(beyond.sum())
         values = np.where(beyond, np.copysign(limit, values).astype(values.dtype), values)
     return values.astype(storage)
+
+
+def keeps(dtype: np.dtype[Any], values: npt.NDArray[Any]) -> bool:
+    """Say whether a type holds every value as it is; NaN where it has one.
+
+    >>> keeps(np.dtype("int32"), np.array([2**40])), keeps(np.dtype("float32"), np.array([0.5, np.nan]))
+    (False, True)
+    """
+    if values.dtype == dtype:
+        return True
+    with np.errstate(invalid="ignore", over="ignore"):
+        there = values.astype(dtype)
+        same = (there == values) & (there.astype(values.dtype) == values)  # either alone may round or wrap
+    return bool((same | ((there != there) & (values != values))).all())

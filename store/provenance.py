@@ -6,7 +6,10 @@ import platform
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
+
+from .errors import MissingFileError
 
 _LIBRARIES = ("numpy", "xarray", "zarr", "dask", "scikit-learn", "torch", "transformers", "tokenizers")
 
@@ -26,6 +29,20 @@ def digest_pieces(pieces: Iterable[bytes]) -> str:
     for piece in pieces:
         h.update(piece)
     return f"sha256:{h.hexdigest()}"
+
+
+def digest_file(path: Path) -> str:
+    """Return the digest of a file, which is read in pieces.
+
+    Raises
+    ------
+    MissingFileError
+        There is none.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"there is no file at {path}")
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def canonical_json(value: Any) -> bytes:

@@ -5,7 +5,7 @@ read instead, so that an answer is always about the numbers given.
 """
 
 import difflib
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,11 @@ from dask.base import compute
 from .archive import array_of, opened_from
 from .blocks import activation_array, level_of, valid_tokens
 from .errors import InputError
-from .index.build import K, index_of, is_current
+from .index.build import K, index_of, index_source
 from .index.extremes import Extremes
 from .index.parquet import token_ids
+from .moments import Measure, check_measure
 
-Measure = Literal["magnitude", "signed"]
 Ends = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]  # value, prompt, token: (end, rank)
 Places = npt.NDArray[np.integer[Any]]
 
@@ -57,10 +57,8 @@ def top_tokens(
         `ds` holds no cube, there is no such layer or neuron, or `k` is below 1.
     """
     check_cube(ds)
-    if k < 1:
-        raise InputError(f"k must be at least 1, got {k}")
-    if measure not in ("magnitude", "signed"):
-        raise InputError(f"measure must be 'magnitude' or 'signed', got {measure!r}")
+    check_k(k)
+    check_measure(measure)
     place = place_of(ds, "layer", layer), place_of(ds, "neuron", neuron)
     index = index_group(ds) if k <= K else None
     ends = _scanned(ds, *place, k) if index is None else _looked_up(index, *place)
@@ -101,9 +99,10 @@ def firing_neurons(ds: xr.Dataset, *, prompt: str, token: int, k: int = 20) -> p
     Raises
     ------
     InputError
-        There is no such prompt or token, or no index: `actome index` builds one.
+        There is no such prompt or token, `k` is below 1, or there is no index: `actome index` builds one.
     """
     check_cube(ds)
+    check_k(k)
     index = _needed_index(ds)
     where = {"prompt": place_of(ds, "prompt", prompt), "token": token}
     if not 0 <= token < ds.sizes["token"] or not valid_tokens(ds.isel(prompt=[where["prompt"]]))[0, token]:
@@ -111,9 +110,10 @@ def firing_neurons(ds: xr.Dataset, *, prompt: str, token: int, k: int = 20) -> p
     value = ds["activation"].isel(where).transpose("layer", "neuron").to_numpy().astype(np.float64)
     quantile, levels = (np.asarray(array_of(index, name)[:]) for name in ("quantile_value", "quantile"))
     low, median, high = (quantile[np.argmin(np.abs(levels - q))] for q in (0.01, 0.5, 0.99))
-    with np.errstate(divide="ignore", invalid="ignore"):  # a neuron that never moves: 0 / 0 is no surprise
-        surprise = np.nan_to_num((value - median) / np.maximum(high - median, median - low), nan=0.0)
-    order = np.argsort(-np.abs(surprise), axis=None, kind="stable")[:k]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        surprise = (value - median) / np.maximum(high - median, median - low)
+    surprise[value == median] = 0.0  # also for a neuron that never moves
+    order = np.argsort(-np.abs(surprise), axis=None, kind="stable")[:k]  # NaN comes last
     i, j = np.unravel_index(order, surprise.shape)
     return pd.DataFrame(
         {
@@ -148,9 +148,11 @@ def token_neurons(ds: xr.Dataset, *, token: int | str, k: int = 20) -> pd.DataFr
     Raises
     ------
     InputError
-        The recording has no token ids, none that are `token`, or no index: `actome index` builds one.
+        The recording has no token ids, none that are `token`, or no index: `actome index` builds one; `k`
+        is below 1.
     """
     check_cube(ds)
+    check_k(k)
     if "token_id" not in ds.variables:
         raise InputError("the recording has no token_id; firing_neurons asks about one place in it")
     index = _needed_index(ds)
@@ -186,7 +188,7 @@ def token_neurons(ds: xr.Dataset, *, token: int | str, k: int = 20) -> pd.DataFr
 def _ids_of(ds: xr.Dataset, text: str) -> list[int]:
     """Return the ids of the tokens that stand for a text somewhere in the recording."""
     source = opened_from(ds)
-    ids = token_ids(index_of(source[0]), text) if source is not None else []
+    ids = token_ids(index_of(source.location), text) if source is not None else []
     if not ids:
         raise InputError(f"no token of the recording is {text!r}; white space before a word belongs to it")
     return ids
@@ -228,6 +230,12 @@ def _context(texts: npt.NDArray[Any], starts: Places, ends: Places) -> dict[str,
     return out
 
 
+def check_k(k: int) -> None:
+    """Refuse to return fewer than one."""
+    if k < 1:
+        raise InputError(f"k must be at least 1, got {k}")
+
+
 def check_cube(ds: xr.Dataset) -> None:
     """Refuse a Dataset without the cube."""
     if level_of(ds) != "token":
@@ -258,10 +266,10 @@ def place_of(ds: xr.Dataset, dim: str, name: Any) -> int:
 def index_group(ds: xr.Dataset) -> zarr.Group | None:
     """Return the index of a Dataset as it was opened; None where there is none that is about it."""
     source = opened_from(ds)
-    if source is None or not is_current(source[0]):
+    if source is None or index_source(source.location) != source.digest:
         return None
-    group = index_of(source[0]).group()
-    site = group[source[1]] if source[1] in group else None
+    group = index_of(source.location).group()
+    site = group[source.site] if source.site in group else None
     return site if isinstance(site, zarr.Group) else None
 
 

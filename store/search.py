@@ -38,13 +38,49 @@ def ancestors(name: str, entries: Mapping[str, Entry]) -> list[str]:
 
     Entries, named there or by their digest, stand under their names; all else as it was written.
     """
-    named = {entry.metadata.digest: n for n, entry in entries.items() if entry.metadata.digest}
+    sources = _sources(entries)
     found: dict[str, None] = {}
     waiting = [name]
     for current in waiting:
-        sources = entries[current].metadata.derived_from if current in entries else ()
-        for source in (s if s in entries else named.get(s, s) for s in sources):
+        for source in sources.get(current, ()):
             if source not in found and source != name:
                 found[source] = None
                 waiting.append(source)
     return list(found)
+
+
+def made_of(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
+    """Return the entries that were derived from each thing, by its name, else as it was written."""
+    made: dict[str, list[str]] = {}
+    for name, sources in _sources(entries).items():
+        for source in sources:
+            made.setdefault(source, []).append(name)
+    return made
+
+
+def descendants(origins: Iterable[str], made: Mapping[str, list[str]]) -> list[str]:
+    """Return the entries that were derived from some things, and what was from those, the nearest first.
+
+    Parameters
+    ----------
+    origins
+        Names of entries, or digests of what the catalog does not hold.
+    made
+        From `made_of`.
+    """
+    known = dict.fromkeys(origins)
+    n_origins, waiting = len(known), list(known)
+    for current in waiting:
+        new = [name for name in made.get(current, ()) if name not in known]
+        known |= dict.fromkeys(new)
+        waiting += new
+    return waiting[n_origins:]
+
+
+def _sources(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
+    """Return what each entry was derived from at once."""
+    named = {entry.metadata.digest: n for n, entry in entries.items() if entry.metadata.digest}
+    return {
+        name: [s if s in entries else named.get(s, s) for s in entry.metadata.derived_from]
+        for name, entry in entries.items()
+    }

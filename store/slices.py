@@ -39,7 +39,8 @@ def slice_catalog(
     site
         Which site; needed where a recording has several.
     level
-        As for `actome.open`: "prompt" for the moments, "token" for the cube.
+        As for `actome.open`: "prompt" for the moments, "token" for the cube; a recording without one is
+        left out.
 
     Returns
     -------
@@ -62,13 +63,15 @@ def slice_catalog(
     if missing:
         warnings.warn(f"{len(missing)} recordings are not built and left out: {missing[:5]}", stacklevel=2)
     conditions = [condition] if isinstance(condition, str) else condition
-    layers = [layer] if isinstance(layer, int) else layer
+    layers = [int(layer)] if isinstance(layer, (int, np.integer)) else layer
     parts = {}
     for name in found:
         if name not in missing:
-            ds = _cut(open_recording(name, site=site, level=level, catalog=entries), conditions, layers)
-            if ds is not None:
-                parts[name] = ds
+            wanted = None if level == "token" else level  # one without the cube is left out, not refused
+            ds = open_recording(name, site=site, catalog=entries, level=wanted)
+            part = _cut(ds, conditions, layers) if level != "token" or "activation" in ds else None
+            if part is not None:
+                parts[name] = part
     if not parts:
         raise InputError(
             f"no recording of {entries} has condition {condition!r}, layer {layer!r}, model {model!r}, "

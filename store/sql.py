@@ -1,6 +1,7 @@
 """SQL over the labels of a recording: its tables of prompts and tokens, through DuckDB."""
 
 import os
+from typing import Final
 
 import pandas as pd
 
@@ -8,6 +9,11 @@ from .errors import InputError, MissingDependencyError
 from .index.build import index_of, is_current
 from .index.parquet import PROMPTS, TOKENS, table_of
 from .location import Location
+
+_SHUT_IN: Final[dict[str, str | bool | int | float | list[str]]] = {
+    "python_enable_replacements": False,
+    "temp_directory": "",
+}  # no variable of ours, no file of its own
 
 
 def sql(path: str | os.PathLike[str], query: str) -> pd.DataFrame:
@@ -43,7 +49,7 @@ def sql(path: str | os.PathLike[str], query: str) -> pd.DataFrame:
     if not is_current(location):
         raise InputError(f"{location} has no index of what it holds now; build one with `actome index`")
     folder = index_of(location)
-    with duckdb.connect(config={"python_enable_replacements": False}) as connection:
+    with duckdb.connect(config=_SHUT_IN) as connection:
         for name in (PROMPTS, TOKENS):
             if folder.exists(name):
                 connection.register(name.removesuffix(".parquet"), table_of(folder, name))

@@ -1,7 +1,7 @@
 """What a recording or a result says of itself, as a catalog keeps it."""
 
 import os
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import zarr
@@ -11,6 +11,7 @@ from .location import Location, quiet_zarr
 from .schema import SITES
 
 _MOST_CONDITIONS = 64  # with more, a label names the prompt, not a condition to search for
+_MOST_BYTES = 2**26  # of labels: four millions of them; a store may declare more than any memory holds
 
 
 def stored_metadata(path: str) -> dict[str, Any]:
@@ -62,17 +63,23 @@ def _shape(group: zarr.Group) -> dict[str, int]:
 
 def _conditions(group: zarr.Group) -> list[str]:
     """Return the labels of the recorded prompts, in the order in which they come."""
-    if "condition" not in group:
-        return []
-    array = group["condition"]
-    if not isinstance(array, zarr.Array) or array.ndim != 1 or array.dtype.kind not in "TOU":
+    array, recorded = group.get("condition"), group.get("recorded")
+    if not _is_column(array, "TOU"):
         return []
     labels = np.asarray(array[:]).astype(object)
-    recorded = group.get("recorded")
-    if isinstance(recorded, zarr.Array):
-        labels = labels[np.asarray(recorded[:], dtype=bool)]
+    if recorded is not None:
+        if not _is_column(recorded, "b") or recorded.shape != array.shape:
+            return []
+        labels = labels[np.asarray(recorded[:])]
     found = [label for label in dict.fromkeys(map(str, labels)) if label]
     return found if len(found) <= _MOST_CONDITIONS else []
+
+
+def _is_column(array: Any, kinds: str) -> TypeGuard[zarr.Array[Any]]:
+    """Say whether this is an array along ``prompt`` that can be read whole, whatever a store declares."""
+    if not isinstance(array, zarr.Array) or array.ndim != 1 or array.dtype.kind not in kinds:
+        return False
+    return max(*array.shape, *array.chunks, *(array.shards or ())) * array.dtype.itemsize <= _MOST_BYTES
 
 
 def _model(value: Any) -> str | None:

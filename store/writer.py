@@ -18,10 +18,11 @@ import zarr
 
 from . import integrity
 from .encoding import encode_chunk, encode_shard, encode_text, pad
-from .errors import InputError
+from .errors import InputError, short
 from .layout import Layout
 from .location import Location, quiet_zarr
 from .moments import Bool, masked_moments
+from .precision import keeps
 from .provenance import digest_bytes
 from .schema import SITES
 
@@ -96,9 +97,12 @@ class RecordingWriter:
         """Warn of values that were clipped, with the remedy, and of those not finite, with the cause."""
         counts = self.counts()
         if counts.get("clipped"):
+            paths = (f"{site}/activation" for site in self.sites)
+            dtypes = sorted({np.dtype(self._array(p).dtype) for p in paths if p in self._arrays}, key=str)
             warnings.warn(
-                f"{counts['clipped']} activations of {self.location} are beyond what float16 holds and are "
-                f"kept as 65504, the largest; {remedy}",
+                f"{counts['clipped']} activations of {self.location} are beyond what "
+                f"{' or '.join(map(str, dtypes))} holds and are kept as "
+                f"{' or '.join(f'{np.finfo(t).max:g}' for t in dtypes)}, the largest; {remedy}",
                 stacklevel=4,
             )
         if counts.get("nonfinite"):
@@ -123,7 +127,7 @@ class RecordingWriter:
         changed = [k for k in sorted(inputs.keys() | before.keys()) if inputs.get(k) != before.get(k)]
         if changed:
             what = "; ".join(
-                f"{k}: {_short(before.get(k))} there, {_short(inputs.get(k))} now" for k in changed
+                f"{k}: {short(before.get(k))} there, {short(inputs.get(k))} now" for k in changed
             )
             raise InputError(
                 f"{self.location} was recorded differently ({what}); choose another path or remove it"
@@ -177,9 +181,11 @@ class RecordingWriter:
         Raises
         ------
         InputError
-            Activations, moments or labels do not have the shape of the unit.
+            Activations, moments or labels do not have the shape of the unit, or labels have values that
+            the type of their array does not hold.
         """
         self._check_shapes(i, {**labels, **{f"{s}/activation": a for s, a in activations.items()}})
+        self._check_types(i, labels)
         if moments is None:
             moments = {
                 s: masked_moments(a[:], real_tokens(labels, a.shape[1])) for s, a in activations.items()
@@ -257,6 +263,16 @@ class RecordingWriter:
             if np.shape(value) != expected:
                 raise InputError(f"unit {i}: {name} must have shape {expected}, got {np.shape(value)}")
 
+    def _check_types(self, i: int, labels: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Refuse labels that their arrays would change."""
+        for name, values in labels.items():
+            dtype = np.dtype(self._array(name).dtype)
+            if dtype.kind != "T" and not keeps(dtype, values):
+                raise InputError(
+                    f"unit {i}: {name} is stored as {dtype}, which does not hold all of its "
+                    f"{values.dtype} values as they are; convert them first"
+                )
+
     def finalise(self) -> None:
         """Consolidate the metadata and write the manifest, once every unit is complete.
 
@@ -294,11 +310,6 @@ def _encode_part(
 def _stored(values: npt.NDArray[Any], array: zarr.Array[Any]) -> npt.NDArray[Any]:
     """Values in the type, and the order of bytes, of the store."""
     return np.asarray(values, dtype=np.dtype(array.dtype).newbyteorder("<"))
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _ceil_divide(a: int, b: int) -> int:

@@ -5,9 +5,8 @@ import os
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from pathlib import PurePosixPath
 from typing import IO, Any
 from zipfile import BadZipFile, ZipInfo
 
@@ -17,10 +16,11 @@ from fsspec.implementations.zip import ZipFileSystem
 from .errors import InputError, MissingFileError
 from .filesystems import file_system, is_local
 from .retries import clear_errors
+from .safe_names import leads_out
 
 _READ_AHEAD = 2**18
 _BOMB_BYTES, _BOMB_RATIO = 2**24, 100  # chunks are compressed already, and of text ZIP takes nine tenths
-_METHODS = (0, 8, 12, 14)  # stored, deflated, bzip2, LZMA
+_METHODS = (0, 8)  # stored and deflated; of bzip2 and LZMA a few bytes unpack to gigabytes at once
 _ENCRYPTED = 0x1
 
 
@@ -44,15 +44,33 @@ def open_zip(url: str) -> tuple[AbstractFileSystem, str]:
         except BadZipFile as error:
             raise InputError(f"{url} is no path and no URL that can be read: {error}") from error
     members = zipped.zip.infolist()
+    check_members(members, url)
+    return zipped, _folder([member.filename for member in members])
+
+
+def check_members(members: Sequence[ZipInfo], where: str) -> None:
+    """Refuse a ZIP file by its table of contents, before anything in it is unpacked.
+
+    Parameters
+    ----------
+    members
+        What the table lists.
+    where
+        Path or URL of the file, for the error messages.
+
+    Raises
+    ------
+    InputError
+        A member leads out of it, is a link, encrypted, there twice, packed in a way that is not known, or
+        of a size that only a bomb has.
+    """
     for refuse, problem in _REFUSALS.items():
         bad = next(filter(refuse, members), None)
         if bad is not None:
-            raise InputError(f"{url} is refused: its member {bad.filename!r} {problem}")
-    names = [member.filename for member in members]
-    twice = [name for name, count in Counter(names).items() if count > 1]
+            raise InputError(f"{where} is refused: its member {bad.filename!r} {problem}")
+    twice = [name for name, count in Counter(member.filename for member in members).items() if count > 1]
     if twice:
-        raise InputError(f"{url} is refused: its member {twice[0]!r} is there twice")
-    return zipped, _folder(names)
+        raise InputError(f"{where} is refused: its member {twice[0]!r} is there twice")
 
 
 def _folder(names: list[str]) -> str:
@@ -62,8 +80,7 @@ def _folder(names: list[str]) -> str:
 
 
 def _leads_out(member: ZipInfo) -> bool:
-    name = member.filename
-    return ".." in PurePosixPath(name).parts or name.startswith("/") or "\\" in name or ":" in name[:2]
+    return leads_out(member.filename.removesuffix("/"))  # which a folder has
 
 
 def _is_link(member: ZipInfo) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def call(monkeypatch, capsys):
 def test_merge_append_rechunk_cast__by_name_and_by_path(call, archive):
     assert call("merge", "one", "two", "-o", "both.zarr") == (0, f"{archive}/both.zarr: 12 prompts\n", "")
     status, printed, _ = call("append", "two", "./one.zarr", "--runs", "renumber")
-    assert status == 0 and printed.endswith("two.zarr: 12 prompts\n")
+    assert status == 0 and printed.splitlines()[0].endswith("two.zarr: 12 prompts")
     assert call("rechunk", "one", "-o", "cut.zarr", "--unit", 6)[0] == 0
     assert open_recording("cut.zarr").chunks["prompt"] == (6,)
     assert call("cast", "one", "-o", "half.zarr", "--dtype", "float16")[0] == 0
@@ -56,6 +57,19 @@ def test_merge_append_rechunk_cast__by_name_and_by_path(call, archive):
     status, printed, err = call("append", "one", "one")
     assert (status, printed) == (2, "")
     assert err.startswith("actome: 6 prompts stand in two recordings") and err.count("\n") == 1
+
+
+def test_append__brings_the_entry_of_the_catalog_up_to_date(call, archive):
+    entries = open_catalog()
+    entries.tag("one", "pilot")
+    entries.save()
+    (archive / "other.yaml").write_text("version: 1\nsources: {}\n")
+    status, printed, _ = call("append", "one", "two", "--catalog", "other.yaml", "--catalog", "catalog.yaml")
+    assert (status, printed.splitlines()[1:]) == (0, ["one: brought up to date in catalog.yaml"])
+    after, stored = open_catalog()["one"].metadata, open_recording("one.zarr")
+    assert after.digest == stored.attrs["manifest_digest"] != entries["one"].metadata.digest
+    assert after.shape == {**(entries["one"].metadata.shape or {}), "prompt": 12}
+    assert (after.tags, open_catalog()["two"]) == (("pilot",), entries["two"])
 
 
 def test_rm__takes_the_entry_out_and_names_what_was_derived(call, archive):
@@ -69,6 +83,39 @@ def test_rm__takes_the_entry_out_and_names_what_was_derived(call, archive):
     assert list(open_catalog()) == ["two", "mean"]
     assert call("rm", "./mean.zarr", "--yes")[0] == 0
     assert sorted(p.name for p in archive.iterdir()) == ["catalog.yaml"]
+    assert list(open_catalog()) == ["two"]
+
+
+def test_rm__finds_the_entries_by_what_they_lead_to(call, archive):
+    text = (archive / "catalog.yaml").read_text()
+    urlpaths = {"one.zarr": "one.zarr/", "two.zarr": "./two.zarr", "mean.zarr": "mean.zarr//"}
+    for before, after in urlpaths.items():
+        assert f"/{before}" in text
+        text = text.replace(f"/{before}", f"/{after}")
+    (archive / "catalog.yaml").write_text(text)
+    catalog = open_catalog()
+    catalog.add("one-again", f"file://{archive}/one.zarr/", look=False)
+    catalog.add("elsewhere", "s3://lab/one.zarr", look=False)
+    catalog.save()
+    (archive / "below").mkdir()
+    (archive / "link").symlink_to(archive, target_is_directory=True)
+    status, printed, err = call("rm", "./one.zarr")
+    assert status == 2 and "of which mean was made" in err and (archive / "one.zarr").exists()
+    status, printed, _ = call("rm", "one", "below/../one.zarr", "--yes")
+    assert (status, printed.count("removed\n")) == (0, 1)
+    assert "one: taken out of catalog.yaml\none-again: taken out of catalog.yaml\n" in printed
+    assert call("rm", "link/two.zarr", archive / "mean.zarr", "--yes")[0] == 0
+    assert list(open_catalog()) == ["elsewhere"]
+    assert sorted(p.name for p in archive.iterdir()) == ["below", "catalog.yaml", "link"]
+
+
+def test_rm__refuses_a_zip_file_before_anything_is_removed(call, archive):
+    with zipfile.ZipFile("two.zip", "w") as file:
+        for path in (archive / "two.zarr").rglob("*"):
+            file.write(path, path.relative_to(archive / "two.zarr"))
+    status, printed, err = call("rm", "one", "./two.zip", "--yes")
+    assert (status, printed) == (2, "") and "two.zip is a ZIP file; remove the file itself" in err
+    assert (archive / "one.zarr").exists()
 
 
 def test_rm__asks_on_a_terminal(call, archive, monkeypatch):

@@ -45,6 +45,7 @@ def test_record__says_before_what_it_will_take(record, tmp_path):
         "mlp",
         "kept",
         "on",
+        "index",
         "time",
     ]
     assert "24" in out and "3 layers x 64 neurons" in out and "free:" in out

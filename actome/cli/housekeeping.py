@@ -1,7 +1,9 @@
 """Commands that keep an archive in order: `append`, `merge`, `rechunk`, `cast`, `rm` and `gc`."""
 
 import json
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,11 +24,18 @@ def append(
     catalog: CatalogOption = None,
 ) -> None:
     """Add the prompts of another recording of the same model, in place."""
-    from ..store.catalog import resolve
+    from ..store.catalog import open_catalog, resolve
     from ..store.housekeeping import append as run
+    from ..store.location import Location
 
-    paths = resolve(name, catalog), resolve(source, catalog)
-    _print_prompts(run(*paths, runs=runs, duplicates=duplicates))  # type: ignore[arg-type]
+    path, added = resolve(name, catalog), resolve(source, catalog)
+    _print_prompts(run(path, added, runs=runs, duplicates=duplicates))  # type: ignore[arg-type]
+    for file in catalog or [file for file in ("catalog.yaml",) if Path(file).is_file()]:
+        entries = open_catalog(file)  # each alone: several together cannot be changed
+        for listed in [] if "://" in file else _names_at(Location.of(path), entries):
+            entries.refresh(listed)
+            entries.save()
+            print(f"{listed}: brought up to date in {entries}")
 
 
 def merge(
@@ -92,22 +101,24 @@ def rm(
     """Remove recordings or results, and their entries in the catalog."""
     from ..store.catalog import resolve
     from ..store.housekeeping import remove
-    from ..store.housekeeping.remove import check_removable
+    from ..store.housekeeping.removing import check_removable
     from ..store.location import Location
+    from ..store.search import made_of
 
     entries = _catalog_for(catalog)
-    locations = {name: Location.of(resolve(name, catalog)) for name in names}
-    listed = [n for n, at in locations.items() if n in entries and entries.location(n) == str(at)]
+    locations = {_place(at): at for at in (Location.of(resolve(name, catalog)) for name in names)}
     for location in locations.values():
         check_removable(location)
-    if listed and not keep_entry:
+    listed = {place: _names_at(location, entries) for place, location in locations.items()}
+    if any(listed.values()) and not keep_entry:
         entries.path  # noqa: B018  a catalog that cannot be changed is refused before anything is removed
     if not yes:
-        _confirm([_described(name, location, entries) for name, location in locations.items()])
-    for name, location in locations.items():
+        made = made_of(entries)
+        _confirm([_described(location, listed[place], made) for place, location in locations.items()])
+    for place, location in locations.items():
         remove(str(location))
         print(f"{location}: removed")
-        if name in listed and not keep_entry:
+        for name in [] if keep_entry else listed[place]:
             entries.remove(name)
             entries.save()
             print(f"{name}: taken out of {entries}")
@@ -122,11 +133,30 @@ def _catalog_for(catalog: Any) -> Any:
     return open_catalog("catalog.yaml") if Path("catalog.yaml").is_file() else {}
 
 
-def _described(name: str, location: Any, entries: Any) -> str:
+def _place(location: Any) -> str:
+    """Return what two locations of the same thing have in common, whatever links lead to it."""
+    return os.path.realpath(location.root) if location.is_local else str(location)
+
+
+def _names_at(location: Any, entries: Any) -> list[str]:
+    """Return the names under which a catalog lists what is at a location, however it writes the path."""
+    from ..store.location import Location
+
+    addresses = {name: entries.address(name).removeprefix("file://") for name in entries}
+    place = _place(location)
+    if location.is_local:
+        return [name for name, at in addresses.items() if os.path.realpath(at) == place]
+    alike = [name for name, at in addresses.items() if at.endswith(f"/{location.name}")]
+    return [name for name in alike if _place(Location.of(addresses[name])) == place]
+
+
+def _described(location: Any, names: list[str], made: Mapping[str, list[str]]) -> str:
     """Say what would be removed, and what the catalog knows to be derived from it."""
+    from ..store.search import descendants
+
     digest = location.group().attrs.get("manifest_digest")
     n_bytes = sum(location.fs.size(f"{location.root}/{key}") for key in location.keys())
-    derived = [n for n in entries if n != name and {name, digest} & {*entries.lineage(n)}]
+    derived = descendants([*names, str(digest)], made)
     text = f"{location} ({n_bytes / 1e6:.1f} MB)"
     return (
         f"{text}, of which {', '.join(derived)} {'was' if len(derived) == 1 else 'were'} made"

@@ -1,5 +1,6 @@
 """Prompts of several recordings, one after the other, read unit by unit as if they were one."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,11 +91,12 @@ class Chain:
 
     def runs(self, prompts: slice) -> Iterator[Run]:
         """Go through the runs that lie in a unit, cut to it."""
-        for run in self._runs:
+        begin = bisect_right(self._runs, prompts.start, key=lambda run: run.stop)
+        end = bisect_left(self._runs, prompts.stop, key=lambda run: run.start)
+        for run in self._runs[begin:end]:
             first, last = max(run.start, prompts.start), min(run.stop, prompts.stop)
-            if first < last:
-                shift = run.rows.start - run.start
-                yield Run(run.source, slice(first + shift, last + shift), first)
+            shift = run.rows.start - run.start
+            yield Run(run.source, slice(first + shift, last + shift), first)
 
     @cached_property
     def labels(self) -> pd.DataFrame:
@@ -175,11 +177,12 @@ class Chain:
 
     def counts(self, prompts: slice) -> dict[str, int]:
         """Add up what was counted of the source units whose first row that is taken lies in a unit."""
+        begin = bisect_left(self._counted, prompts.start, key=lambda pair: pair[0])
+        end = bisect_left(self._counted, prompts.stop, key=lambda pair: pair[0])
         total: dict[str, int] = {}
-        for place, counted in self._counted:
-            if prompts.start <= place < prompts.stop:
-                for name, n in counted.items():
-                    total[name] = total.get(name, 0) + n
+        for _, counted in self._counted[begin:end]:
+            for name, n in counted.items():
+                total[name] = total.get(name, 0) + n
         return total
 
     @cached_property
@@ -192,7 +195,7 @@ class Chain:
                 if place < len(rows) and rows[place] < first + source.unit:
                     counted.append((start + place, counts))
             start += len(rows)
-        return counted
+        return sorted(counted, key=lambda pair: pair[0])
 
 
 @dataclass(frozen=True)

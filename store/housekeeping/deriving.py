@@ -1,6 +1,5 @@
 """A new recording made of others, unit by unit; an interrupted one goes on where it stopped."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from ..._version import __version__
 from ..allocate import SiteSpec, allocate, is_allocated
+from ..beside import numbered, split_number
 from ..errors import InputError
 from ..layout import AUTOMATIC, Grain
 from ..location import Location
@@ -124,12 +124,9 @@ def carry_files(sources: Sequence[Finished], location: Location) -> None:
     kept: dict[str, set[str]] = {}
     for source in sources:
         for key in source.further_files():
-            stem, dot, suffix = key.rpartition(".")
-            stem = re.sub(r"-\d+$", "", stem)
+            first, _ = split_number(key)
             content = source.location.read(key)
-            digests = kept.setdefault(f"{stem}{dot}{suffix}", set())
-            if digest_bytes(content) in digests:
-                continue
-            digests.add(digest_bytes(content))
-            number = "" if len(digests) == 1 else f"-{len(digests)}"
-            location.write(f"{stem}{number}{dot}{suffix}", content)
+            digests = kept.setdefault(first, set())
+            if digest_bytes(content) not in digests:
+                digests.add(digest_bytes(content))
+                location.write(numbered(first, len(digests)), content)

@@ -13,6 +13,7 @@ import zarr
 
 from ..allocate import SiteSpec
 from ..archive import array_of, cube_of, sites_of
+from ..beside import split_number
 from ..decoding import ShardedArray
 from ..errors import DamagedError, InputError
 from ..location import Location
@@ -121,9 +122,10 @@ class Finished:
         """Return an array by its path."""
         return array_of(self.group, name)
 
-    def read(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
-        """Return rows of an array; text as objects."""
-        values = np.asarray(self.array(name)[rows])
+    def read(self, name: str, rows: slice | npt.NDArray[np.int64] = slice(None)) -> npt.NDArray[Any]:
+        """Return rows of an array, a slice or by number; text as objects."""
+        array = self.array(name)
+        values = np.asarray(array[rows] if isinstance(rows, slice) else array.oindex[rows])
         return values.astype(object) if values.dtype.kind == "T" else values
 
     @cached_property
@@ -138,6 +140,7 @@ class Finished:
             yield number * self.unit, json.loads(self.location.read(key))["counts"]
 
     def further_files(self) -> list[str]:
-        """List what is kept beside the arrays: the paradigm, the digests of what was imported."""
+        """List what is kept beside the arrays: the paradigms by number, the digests of what was imported."""
         managed = (MANIFEST, INDEX, "actome/units/")
-        return [k for k in self.files if k.startswith("actome/") and not k.startswith(managed)]
+        kept = [k for k in self.files if k.startswith("actome/") and not k.startswith(managed)]
+        return sorted(kept, key=split_number)

@@ -7,11 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..encoding import pad
-from ..errors import InputError
+from ..errors import InputError, short
+from ..licence import combine
 from .chain import Chain, Numbering
 from .finished import Finished
 
 Duplicates = Literal["refuse", "skip"]
+Rows = npt.NDArray[np.int64]
 
 # What follows from the prompts and not from the model; `dtype` is that of the arrays, compared there.
 _OF_THE_PROMPTS = {"paradigm", "paradigm_digest", "tokens_digest", "source_digest", "labels_digest", "dtype"}
@@ -56,32 +58,31 @@ def _check_alike(a: Finished, b: Finished) -> None:
             one, two = getattr(a.sites[site], what), getattr(b.sites[site], what)
             if one != two:
                 raise InputError(
-                    f"{where} do not join: {what} of site {site!r} are {_short(one)} against {_short(two)}"
+                    f"{where} do not join: {what} of site {site!r} are {short(one)} against {short(two)}"
                     + ("; cast one of them" if what == "dtype" else "")
                 )
     mine, theirs = a.provenance.get("inputs", {}), b.provenance.get("inputs", {})
     names = sorted((mine.keys() | theirs.keys()) - _OF_THE_PROMPTS)
     differing = [name for name in names if mine.get(name) != theirs.get(name)]
     if differing:
-        what = "; ".join(f"{n}: {_short(mine.get(n))} against {_short(theirs.get(n))}" for n in differing)
+        what = "; ".join(f"{n}: {short(mine.get(n))} against {short(theirs.get(n))}" for n in differing)
         raise InputError(f"{where} were recorded differently ({what}); record them alike to join them")
     if ("token_id" in a.token_variables) != ("token_id" in b.token_variables):
         raise InputError(f"{where} do not join: one of them has no token_id, which says what padding is")
 
 
-def _new_rows(sources: Sequence[Finished], duplicates: Duplicates) -> tuple[npt.NDArray[np.int64], ...]:
+def _new_rows(sources: Sequence[Finished], duplicates: Duplicates) -> tuple[Rows, ...]:
     """Per source, the rows whose prompt stands in no source before."""
     seen: dict[str, tuple[Finished, int]] = {}
-    rows: list[npt.NDArray[np.int64]] = []
+    rows: list[Rows] = []
     clashes: list[str] = []
     for source in sources:
         ids = source.read("prompt")
-        twice = [row for row, name in enumerate(ids) if name in seen]
-        for before in sources[: len(rows)]:
-            here = [row for row in twice if seen[ids[row]][0] is before]
-            there = [seen[ids[row]][1] for row in here]
-            skipped = _equal_prompts(source, here, before, there)
-            clashes += ids[here][~skipped].tolist() if duplicates == "skip" else ids[here].tolist()
+        twice = np.array([row for row, name in enumerate(ids) if name in seen], dtype=np.int64)
+        if duplicates == "refuse":
+            clashes += ids[twice].tolist()
+        else:
+            clashes += ids[_differing(source, twice, [seen[ids[row]] for row in twice])].tolist()
         new = np.setdiff1d(np.arange(len(ids)), twice)
         seen |= {ids[row]: (source, int(row)) for row in new}
         rows.append(new)
@@ -95,19 +96,27 @@ def _new_rows(sources: Sequence[Finished], duplicates: Duplicates) -> tuple[npt.
     return tuple(rows)
 
 
-def _equal_prompts(a: Finished, rows_a: list[int], b: Finished, rows_b: list[int]) -> npt.NDArray[np.bool_]:
+def _differing(source: Finished, rows: Rows, there: Sequence[tuple[Finished, int]]) -> Rows:
+    """Return the rows that are not what stands there already: increasing."""
+    differing = [np.zeros(0, dtype=np.int64)]
+    for before in {id(other): other for other, _ in there}.values():
+        places = np.array([i for i, (other, _) in enumerate(there) if other is before])
+        mine, theirs = rows[places], np.array([there[i][1] for i in places])
+        units = np.split(np.arange(len(mine)), np.flatnonzero(np.diff(mine // source.unit)) + 1)
+        differing += [mine[u][~_equal_prompts(source, mine[u], before, theirs[u])] for u in units]
+    return np.sort(np.concatenate(differing))
+
+
+def _equal_prompts(a: Finished, rows_a: Rows, b: Finished, rows_b: Rows) -> npt.NDArray[np.bool_]:
     """Say which prompts have the same tokens and labels, as far as both recordings have them: (prompt,)."""
     same = np.ones(len(rows_a), dtype=bool)
     for name in {*a.columns} & {*b.columns} | {"n_tokens"}:
-        mine, theirs = a.read(name)[rows_a], b.read(name)[rows_b]
+        mine, theirs = a.read(name, rows_a), b.read(name, rows_b)
         same &= (mine == theirs) | ((mine != mine) & (theirs != theirs))  # NaN is equal to NaN here
     if "token_id" in a.token_variables:
-        n_tokens = max(a.n_tokens, b.n_tokens)
-        tokens = [
-            pad(source.read("token_id")[rows], (len(rows), n_tokens), -1)
-            for source, rows in ((a, rows_a), (b, rows_b))
-        ]
-        same &= (tokens[0] == tokens[1]).all(axis=1)
+        shape = (len(rows_a), max(a.n_tokens, b.n_tokens))
+        mine, theirs = (pad(s.read("token_id", rows), shape, -1) for s, rows in ((a, rows_a), (b, rows_b)))
+        same &= (mine == theirs).all(axis=1)
     return same
 
 
@@ -118,10 +127,8 @@ def joined_provenance(sources: Sequence[Finished]) -> dict[str, Any]:
     """
     parts = [source.provenance for source in sources]
     out: dict[str, Any] = _joined(parts)
-    licences = list(dict.fromkeys(part.get("licence") for part in parts))
-    if len(licences) > 1:
-        known = [f"({text})" if " OR " in text else text for text in licences if text]
-        out["licence"] = " AND ".join(known) if len(known) == len(licences) else None
+    if "licence" in out:
+        out["licence"] = combine([part.get("licence") for part in parts])
     if "created" in out:
         out["created"] = max(part["created"] for part in parts if "created" in part)
     return out
@@ -139,8 +146,3 @@ def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
             flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
             out[name] = [v for i, v in enumerate(flat) if v not in flat[:i]]
     return out
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

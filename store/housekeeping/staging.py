@@ -8,8 +8,11 @@ import re
 import shutil
 import sys
 import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from ..claim import claimed_folder
 from ..errors import InputError
 from ..location import Location
 
@@ -38,6 +41,19 @@ def staging_path(path: str | os.PathLike[str], purpose: str) -> Path:
     return path.with_name(f".{path.name}.{purpose}-{uuid.uuid4().hex[:8]}.staging")
 
 
+@contextmanager
+def staged(path: str | os.PathLike[str], purpose: str) -> Iterator[Path]:
+    """Make a folder of `staging_path`, and claim it; what is there at the end is removed."""
+    folder = staging_path(path, purpose)
+    folder.mkdir(parents=True)
+    with claimed_folder(str(folder), create=False):
+        try:
+            yield folder
+        finally:
+            if folder.exists():
+                shutil.rmtree(folder)
+
+
 def staged_for(folder: Path) -> Path | None:
     """Return the path that a folder was built for; None for any other folder."""
     named = _BESIDE.fullmatch(folder.name)
@@ -57,17 +73,57 @@ def put_in_place(staging: Path, path: Path) -> None:
     On Linux both are exchanged in one step. Where the system or the disk cannot, there is an instant
     without `path`; `repair` undoes what was cut off in it.
     """
-    if _exchange(staging, path):
-        shutil.rmtree(staging)
-        return
-    aside = staging.with_suffix(".replaced")
-    path.rename(aside)
+    shutil.rmtree(_swapped(staging, path))
+
+
+def put_all_in_place(places: Mapping[Path, Path], finish: Callable[[], None]) -> None:
+    """Put several folders in their places, each as `put_in_place` does, or none of them.
+
+    Parameters
+    ----------
+    places
+        What was built, and the path that it is for, at which there may be nothing.
+    finish
+        What comes after; where it fails, everything is put back. What was replaced is removed after it.
+    """
+    replaced = []
+    with ExitStack() as undo:
+        for staging, path in places.items():
+            if path.exists():
+                old = _swapped(staging, path)
+                replaced.append(old)
+                undo.callback(put_in_place, old, path)
+            else:
+                staging.rename(path)
+                undo.callback(path.rename, staging)
+        finish()
+        undo.pop_all()
+    for old in replaced:
+        shutil.rmtree(old)
+
+
+def _swapped(staging: Path, path: Path) -> Path:
+    """Put a folder in the place of another, and return where that is now."""
+    aside = staging
+    if not _exchange(staging, path):
+        aside = staging_path(path, "old").with_suffix(".replaced")
+        path.rename(aside)
+        try:
+            staging.rename(path)
+        except OSError:
+            aside.rename(path)
+            raise
+    sync(path.parent)  # what was there is removed next, and must not come back as half of it
+    return aside
+
+
+def sync(path: Path) -> None:
+    """Have the content of a file, or the names in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        staging.rename(path)
-    except OSError:
-        aside.rename(path)
-        raise
-    shutil.rmtree(aside)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _exchange(a: Path, b: Path) -> bool:
@@ -89,8 +145,11 @@ def repair(path: Path) -> bool:
     aside = [p for p in leftovers(path) if p.suffix == ".replaced"]
     if path.exists() or not aside:
         return False
-    with Location.of(aside[0]).claimed():  # by whoever replaces it just now
-        aside[0].rename(path)
+    try:
+        with Location.of(aside[0]).claimed(create=False):  # not by whoever replaces it just now
+            aside[0].rename(path)
+    except FileNotFoundError:  # it was replaced meanwhile
+        return False
     return True
 
 
@@ -105,5 +164,12 @@ def remove_leftovers(path: Path) -> None:
     if not path.exists():
         raise InputError(f"there is nothing at {path}; repair it before its leftovers are removed")
     for folder in leftovers(path):
-        with Location.of(folder).claimed():
+        with suppress(FileNotFoundError), Location.of(folder).claimed(create=False):
+            shutil.rmtree(folder)
+
+
+def remove_unclaimed(path: Path) -> None:
+    """Remove what was begun for a path and given up by a kill; what is being built stays."""
+    for folder in (folder for folder in leftovers(path) if folder.suffix == ".staging"):
+        with suppress(InputError, FileNotFoundError), claimed_folder(str(folder), create=False):
             shutil.rmtree(folder)

@@ -13,8 +13,9 @@ import pandas as pd
 from ..allocate import SiteSpec
 from ..errors import InputError, InputTypeError, MissingFileError
 from ..moments import valid_tokens
+from ..provenance import digest_file
 from .labels import Labels, number_rows, read_labels
-from .stream import Shown, Source, check_target, choose_numbers, digest_file, write_recording
+from .stream import Shown, Source, check_target, choose_numbers, write_recording
 
 _FLOATS = ("float16", "float32", "float64")
 

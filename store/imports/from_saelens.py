@@ -21,9 +21,10 @@ import pandas as pd
 
 from ..allocate import SiteSpec
 from ..errors import InputError
+from ..provenance import digest_file
 from .arrow_folder import ArrowFolder
 from .labels import Labels, number_rows, read_labels
-from .stream import Shown, Source, check_target, digest_file, write_recording
+from .stream import Shown, Source, check_target, write_recording
 
 _SITES = {
     "hook_resid_post": "residual",

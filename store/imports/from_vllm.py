@@ -19,9 +19,10 @@ import pandas as pd
 
 from ..allocate import SiteSpec
 from ..errors import InputError, MissingFileError
+from ..provenance import digest_file
 from .labels import Labels, match_ids, read_labels
 from .safetensors_file import TensorFile
-from .stream import Shown, Source, check_target, digest_file, write_recording
+from .stream import Shown, Source, check_target, write_recording
 
 _DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64"}
 

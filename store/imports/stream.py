@@ -1,11 +1,9 @@
 """Activations of any source become a recording, prompt by prompt and unit by unit."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ..allocate import SiteSpec, allocate, is_allocated
-from ..errors import InputError, MissingFileError
+from ..errors import InputError
 from ..location import Location
 from ..precision import fit
 from ..provenance import digest_json, library_versions, now
@@ -127,14 +125,6 @@ def choose_numbers(what: str, numbers: Sequence[int] | None, n: int) -> tuple[in
             f"got {list(chosen)}"
         )
     return chosen
-
-
-def digest_file(path: Path) -> str:
-    """Return the digest of a file, which is read in pieces."""
-    if not path.is_file():
-        raise MissingFileError(f"there is no file at {path}")
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def write_recording(source: Source, location: Location) -> str:

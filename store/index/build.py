@@ -1,5 +1,6 @@
-"""Building the index of a recording: one pass through each layer, one shard in memory at a time."""
+"""Building the index of a recording: one pass through the cube, a shard at a time in each task."""
 
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -13,19 +14,19 @@ from dask.base import compute
 from dask.delayed import delayed
 from tqdm.dask import TqdmCallback
 
-from ..archive import cube_of, open, sites_of
-from ..blocks import valid_tokens
+from ..archive import array_of, cube_of, open, sites_of
 from ..encoding import COMPRESSORS
 from ..errors import InputError
 from ..location import Location
+from ..manifest import INDEX as _FOLDER
 from ..moments import Bool
-from ..provenance import digest_bytes
+from ..provenance import digest_pieces
 from ..schema import INDEX
 from .extremes import Extremes
 from .parquet import write_tables
 from .quantiles import LEVELS, quantiles, sampled_rows
 
-FOLDER: Final = "actome/index"
+FOLDER: Final = _FOLDER.rstrip("/")
 MANIFEST: Final = "manifest.json"
 K: Final = 32  # tokens kept at either end
 
@@ -39,20 +40,28 @@ def index_of(location: Location) -> Location:
     return replace(location, root="/".join(filter(None, [location.root, FOLDER])))
 
 
-def is_current(location: Location) -> bool:
-    """Whether the index is there, whole, and made from the recording as it is."""
+def index_source(location: Location) -> str | None:
+    """Return the digest of the recording that the index was made from; None where there is no whole index."""
     folder = index_of(location)
     if not folder.exists(MANIFEST):
-        return False
-    source: str = json.loads(folder.read(MANIFEST))["source"]
-    return source == location.group().attrs.get("manifest_digest")
+        return None
+    try:
+        source: str = json.loads(folder.read(MANIFEST))["source"]
+    except (ValueError, KeyError, TypeError):
+        return None  # damaged, as `verify` says: it is of no recording
+    return source
 
 
-def build_index(path: str | os.PathLike[str] | Location, *, progress: bool = False) -> str:
+def is_current(location: Location) -> bool:
+    """Whether there is an index, made from the recording as it is."""
+    return index_source(location) == location.group().attrs.get("manifest_digest", "")
+
+
+def build_index(path: str | os.PathLike[str], *, progress: bool = False) -> str:
     """Find every neuron's extremes and quantiles, and write the labels as Parquet tables.
 
-    The cube is read once, by the active Dask scheduler, one task a layer; an index that is there is
-    replaced. A recording without a cube gets the tables alone.
+    The cube is read once, by the active Dask scheduler, a shard at a time in each of its tasks; an
+    index that is there is replaced. A recording without a cube gets the tables alone.
 
     Parameters
     ----------
@@ -68,71 +77,111 @@ def build_index(path: str | os.PathLike[str] | Location, *, progress: bool = Fal
     Raises
     ------
     InputError
-        It is no recording, it is not finished, or it cannot be written.
+        It is no recording, it is not finished, it cannot be written, or another process writes it.
     MissingFileError
         There is nothing at `path`.
     """
-    location = path if isinstance(path, Location) else Location.of(path)
+    location = Location.of(path)
+    location.group()  # says that there is nothing; a claim would make the folder
+    with location.claimed():
+        write_index(location, progress=progress)
+    return str(location)
+
+
+def write_index(location: Location, *, progress: bool = False) -> None:
+    """Do what `build_index` does, for a process that has the recording to itself."""
     group = location.group()
     digest = group.attrs.get("manifest_digest")
     if group.attrs.get("kind") != "recording" or not digest:
         raise InputError(f"{location} is not a finished recording; only one can be indexed")
     folder = index_of(location)
+    store = folder.zarr_store(read_only=False)  # refuses what cannot be written
     for key in sorted(folder.keys(), key=lambda key: key != MANIFEST):  # first what says that it is whole
         folder.remove(key)
     sites = sites_of(group)
-    labels = open(str(location), site=sites[0])
-    unit = labels.chunksizes["prompt"][0] if labels.chunksizes else labels.sizes["prompt"]
-    write_tables(folder, labels, unit)
+    write_tables(folder, open(str(location), site=sites[0]), array_of(group, "recorded").chunks[0])
     with_cube = [site for site in sites if f"{site}/activation" in group]
     if with_cube:
-        valid = valid_tokens(open(str(location), site=with_cube[0]))
-        root = zarr.create_group(folder.zarr_store(read_only=False), zarr_format=3)
+        root = zarr.create_group(store, zarr_format=3)
         for site in with_cube:
             with TqdmCallback(desc=f"index {site}", disable=not progress):
-                values = _index_site(location, site, valid)
+                values = _index_site(_Cube(location, site))
             _write_site(root.create_group(site), values)
-    files = {f"{FOLDER}/{key}": digest_bytes(folder.read(key)) for key in folder.keys()}
+    files = {f"{FOLDER}/{key}": digest_pieces(folder.pieces(key)) for key in folder.keys()}
     manifest = {"source": digest, "files": dict(sorted(files.items()))}
     folder.write(MANIFEST, json.dumps(manifest, indent=1).encode())
-    return str(location)
 
 
-def _index_site(location: Location, site: str, valid: Bool) -> dict[str, npt.NDArray[Any]]:
+class _Cube:
+    """The activations of a site, read a unit of one layer and some neurons at a time.
+
+    Attributes
+    ----------
+    shape
+        (prompt, token, layer, neuron).
+    width
+        Neurons of a shard.
+    units
+        The prompts of each unit.
+    n_before
+        Valid tokens before each unit, and in all: (unit + 1,).
+    """
+
+    def __init__(self, location: Location, site: str) -> None:
+        group = location.group()
+        self._array = cube_of(location, site)
+        self._token_id = array_of(group, "token_id") if "token_id" in group else None
+        self.dtype, self.shape = np.dtype(self._array.dtype), self._array.shape
+        unit, _, _, self.width = self._array.shards or self._array.chunks
+        n_prompts = self.shape[0]
+        self.units = [slice(i, min(i + unit, n_prompts)) for i in range(0, n_prompts, unit)]
+        self.n_before = np.cumsum([0, *(int(self._valid(prompts).sum()) for prompts in self.units)])
+
+    def _valid(self, prompts: slice) -> Bool:
+        """Which tokens are real, by the same rule as an analysis has: (prompt, token)."""
+        if self._token_id is not None:
+            return np.asarray(np.asarray(self._token_id[prompts]) != -1)
+        return np.asarray(~np.isnan(np.asarray(self._array[prompts, :, 0, :])).all(axis=-1))
+
+    def rows(self, unit: int, layer: int, neurons: slice) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """Return the valid tokens of a unit: (row, neuron), and where each lies in (prompt, token), flat."""
+        prompts = self.units[unit]
+        valid = self._valid(prompts)
+        values = np.asarray(self._array[prompts, :, layer, neurons])[valid]
+        return values, np.flatnonzero(valid) + prompts.start * self.shape[1]
+
+
+def _index_site(cube: _Cube) -> dict[str, npt.NDArray[Any]]:
     """Index one site: the variables of the schema, by name."""
-    cube = cube_of(location, site)
-    unit, _, _, width = cube.shards or cube.chunks
-    n_prompts, n_tokens, n_layers, n_neurons = cube.shape
-    n_before = np.concatenate([[0], np.cumsum(valid.sum(axis=1))])  # valid tokens before each prompt
-    sample = sampled_rows(int(n_before[-1]))
-
-    def index_part(layer: int, neurons: slice) -> dict[str, npt.NDArray[Any]]:
-        ends = [Extremes(K, neurons.stop - neurons.start, cube.dtype) for _ in ("high", "low")]
-        kept = []
-        for start in range(0, n_prompts, unit):
-            prompts = slice(start, min(start + unit, n_prompts))
-            rows = np.asarray(cube[prompts, :, layer, neurons])[valid[prompts]]  # (row, neuron)
-            numbers = np.flatnonzero(valid[prompts]) + start * n_tokens
-            for end, signed in zip(ends, (rows, -rows), strict=True):
-                end.add(signed, numbers)
-            first, last = n_before[start], n_before[prompts.stop]
-            kept.append(rows[sample[(sample >= first) & (sample < last)] - first])
-        (high, high_row), (low, low_row) = (end.result() for end in ends)
-        return {
-            "value": np.stack([high, -low]),
-            "row": np.stack([high_row, low_row]),
-            "quantile": quantiles(np.concatenate(kept)),
-        }
-
+    n_layers, n_neurons = cube.shape[2:]
+    starts = range(0, n_neurons, cube.width)
     parts = [
         [
-            delayed(index_part, pure=False)(layer, slice(a, min(a + width, n_neurons)))
-            for a in range(0, n_neurons, width)
+            delayed(_index_part, pure=False)(cube, layer, slice(a, min(a + cube.width, n_neurons)))
+            for a in starts
         ]
         for layer in range(n_layers)
     ]
     (done,) = compute(parts)  # type: ignore[no-untyped-call]
-    return _joined(done, n_tokens)
+    return _joined(done, cube.shape[1])
+
+
+def _index_part(cube: _Cube, layer: int, neurons: slice) -> dict[str, npt.NDArray[Any]]:
+    """Index some neurons of a layer: value and row (end, rank, neuron), quantile (level, neuron)."""
+    ends = [Extremes(K, neurons.stop - neurons.start, cube.dtype) for _ in ("high", "low")]
+    sample = sampled_rows(int(cube.n_before[-1]))
+    kept = []
+    for unit, (first, last) in enumerate(itertools.pairwise(cube.n_before)):
+        rows, numbers = cube.rows(unit, layer, neurons)
+        for end, signed in zip(ends, (rows, -rows), strict=True):
+            end.add(signed, numbers)
+        kept.append(rows[sample[(sample >= first) & (sample < last)] - first])
+    (high, high_row), (low, low_row) = (end.result() for end in ends)
+    return {
+        "value": np.stack([high, -low]),
+        "row": np.stack([high_row, low_row]),
+        "quantile": quantiles(np.concatenate(kept)),
+    }
 
 
 def _joined(parts: list[list[dict[str, npt.NDArray[Any]]]], n_tokens: int) -> dict[str, npt.NDArray[Any]]:

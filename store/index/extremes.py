@@ -74,17 +74,12 @@ class Extremes:
 
     def _candidates(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which of them may be among the best: (row, neuron)."""
-        keys, k = sort_keys(values), len(self._value)
-        lowest = np.iinfo(keys.dtype).min
+        keys = sort_keys(values)
         full = self._row[-1] >= 0
-        if len(values) > k and not full.all():
-            known = np.where(np.isnan(values), lowest, keys)
-            kth = np.partition(known, len(known) - k, axis=0)[len(known) - k]
-            worst = np.maximum(kth, lowest + 1) - 1  # just below, so that all equal ones are taken
-        else:
-            worst = np.full(values.shape[1], lowest, dtype=keys.dtype)
-        worst[full] = sort_keys(self._value[-1])[full]
-        return np.asarray(keys > worst)
+        if full.all():
+            return np.asarray(keys > sort_keys(self._value[-1]))
+        keys[np.isnan(values)] = np.iinfo(keys.dtype).min
+        return _first_largest(keys, len(self._value))
 
     def _sort_in(self) -> None:
         """Merge what was found into the columns that it belongs to."""
@@ -104,3 +99,15 @@ class Extremes:
         where = (rank[kept], columns[column[kept]])
         self._value[where] = value[order][kept]
         self._row[where] = row[order][kept]
+
+
+def _first_largest(keys: npt.NDArray[Any], k: int) -> npt.NDArray[np.bool_]:
+    """Which are the k largest of their column, of equal ones the first: (row, neuron)."""
+    if len(keys) <= k:
+        return np.ones(keys.shape, dtype=bool)
+    kth = np.partition(keys, len(keys) - k, axis=0)[len(keys) - k]
+    chosen = keys > kth
+    equal = keys == kth
+    room = k - chosen.sum(axis=0)
+    chosen |= equal & (equal.cumsum(axis=0, dtype=np.int32) <= room)
+    return np.asarray(chosen)

@@ -38,7 +38,7 @@ def _write(location: Location, name: str, tables: Iterator[pa.Table]) -> None:
     first = next(tables)
     with (
         location.fs.open(f"{location.root}/{name}", "wb") as file,
-        pq.ParquetWriter(file, first.schema, compression="zstd") as writer,
+        pq.ParquetWriter(file, first.schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         writer.write_table(first)
         for table in tables:
@@ -59,7 +59,7 @@ def _tokens(ds: xr.Dataset, unit: int) -> Iterator[pa.Table]:
         valid = part["token_id"].to_numpy() != -1
         prompt, token = np.nonzero(valid)
         columns: dict[str, Any] = {
-            "prompt": pa.array(part["prompt"].to_numpy()[prompt].astype(str)),
+            "prompt": pa.array(part["prompt"].to_numpy()[prompt].astype(str), pa.string()),
             "token": pa.array(token.astype(np.int32)),
         }
         if {"char_start", "char_end", "text"} <= set(part.variables):
@@ -67,7 +67,9 @@ def _tokens(ds: xr.Dataset, unit: int) -> Iterator[pa.Table]:
             spans = zip(
                 texts, part["char_start"].to_numpy()[valid], part["char_end"].to_numpy()[valid], strict=True
             )
-            columns["text"] = pa.array([str(text)[a:b] if a >= 0 else "" for text, a, b in spans])
+            columns["text"] = pa.array(
+                [str(text)[a:b] if a >= 0 else "" for text, a, b in spans], pa.string()
+            )
         columns |= {str(v): _column(part[v].to_numpy()[valid]) for v in labels}
         yield pa.table(columns)
 
@@ -84,10 +86,13 @@ def token_ids(location: Location, text: str) -> list[int]:
     table = table_of(location, TOKENS)
     if not {"text", "token_id"} <= set(table.schema.names):
         return []
-    rows = table.to_table(columns=["token_id"], filter=pyarrow.dataset.field("text") == text)
-    return sorted(set(rows["token_id"].to_pylist()))
+    wanted = pyarrow.dataset.field("text") == text
+    batches = table.to_batches(columns=["token_id"], filter=wanted)
+    return sorted({id_ for batch in batches for id_ in batch["token_id"].unique().to_pylist()})
 
 
 def _column(values: npt.NDArray[Any]) -> pa.Array:
     """Text as text; NaN as a missing value, which SQL leaves out of a mean."""
-    return pa.array(values.astype(str) if values.dtype.kind in "OUT" else values, from_pandas=True)
+    if values.dtype.kind in "OUT":
+        return pa.array(values.astype(str), pa.string())
+    return pa.array(values, from_pandas=True)

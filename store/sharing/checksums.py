@@ -6,8 +6,10 @@ from typing import Protocol
 
 from ..errors import DamagedError, InputError
 from ..provenance import digest_pieces
+from ..safe_names import leads_out
 
 NAME = "SHA256SUMS"
+MOST_BYTES = 2**28  # some two million files
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
@@ -60,8 +62,7 @@ def check_names(names: Iterable[str], where: str) -> None:
     actome.store.errors.InputError: p: the name '../a' leads out of the package; nothing of it is entered
     """
     for name in names:
-        parts = name.split("/")
-        if "\\" in name or "\0" in name or ":" in parts[0] or {"", ".", ".."} & set(parts):
+        if leads_out(name):
             raise InputError(f"{where}: the name {name!r} leads out of the package; nothing of it is entered")
 
 

@@ -1,9 +1,7 @@
 """What a package is written into: a folder, or one ZIP file; it is there whole or not at all."""
 
 import hashlib
-import shutil
 import stat
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
 
+from .. import provenance
 from ..errors import InputError
+from ..housekeeping.staging import staged
 
 PIECE = 2**24  # bytes read at a time
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first day a ZIP file knows: equal content gives equal bytes
@@ -123,9 +123,8 @@ def pieces_of(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file in hexadecimal, as ``sha256sum`` writes it."""
+    return provenance.digest_file(path).removeprefix("sha256:")
 
 
 def check_free(out: Path) -> None:
@@ -150,10 +149,9 @@ def new_container(out: Path) -> Iterator[tuple[Container, Path]]:
     ------
     The container, and a folder of the same disk for what is made on the way.
     """
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as work:
-        partial, scratch = Path(work) / "package", Path(work) / "scratch"
+    with staged(out, "export") as work:
+        partial, scratch = work / "package", work / "scratch"
         scratch.mkdir()
         with Zip(partial) if out.suffix == ".zip" else Folder(partial) as container:
             yield container, scratch
-        shutil.rmtree(scratch)
         partial.replace(out)

@@ -1,15 +1,18 @@
 """A package as it arrives: a folder or a ZIP file, read member by member, nothing of it trusted."""
 
 import os
-import stat
+import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 
-from ..errors import InputError, MissingFileError
-from .checksums import NAME, check_names, check_sums, read_sums
+from ..errors import DamagedError, InputError, MissingFileError
+from ..yaml import MAX_BYTES
+from ..zips import check_members
+from . import checksums
+from .checksums import check_names, check_sums, read_sums
 from .container import pieces_of
 
 _CATALOG = "catalog.yaml"
@@ -34,18 +37,44 @@ class Contents:
             for name in (*folders, *files):
                 path = Path(folder) / name
                 if path.is_symlink():
-                    raise _link(self.path, path.relative_to(self.path).as_posix())
+                    member = path.relative_to(self.path).as_posix()
+                    raise InputError(f"{self.path}: {member!r} is a link; nothing of it is entered")
             found += [(Path(folder) / name).relative_to(self.path).as_posix() for name in files]
         return sorted(found)
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a member; nothing of it is read."""
+        return (self.path / name).stat().st_size
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """Read a member piece by piece."""
         with (self.path / name).open("rb") as file:
             yield from pieces_of(file)
 
-    def read(self, name: str) -> bytes:
-        """Return a member."""
+    def read(self, name: str, *, most: int = MAX_BYTES) -> bytes:
+        """Return a member of at most so many bytes.
+
+        Raises
+        ------
+        InputError
+            It has more.
+        """
+        if self.size(name) > most:
+            raise InputError(
+                f"{self.path}: {name} has {self.size(name):,} bytes, and {most:,} are read at most"
+            )
         return b"".join(self.pieces(name))
+
+    def sums(self) -> dict[str, str]:
+        """Return the digests that the package says its members have, by name.
+
+        Raises
+        ------
+        InputError
+            They are too many, or not as `read_sums` takes them.
+        """
+        content = self.read(checksums.NAME, most=checksums.MOST_BYTES)
+        return read_sums(content.decode(errors="replace"), str(self.path))
 
     def check(self) -> None:
         """Refuse a package that is not, to the byte, what was exported.
@@ -56,50 +85,74 @@ class Contents:
             A name leads out of the package; a member is damaged, missing or not listed.
         """
         check_names(self.names(), str(self.path))
-        sums = read_sums(self.read(NAME).decode(errors="replace"), str(self.path))
-        check_sums(self, sums, str(self.path))
+        check_sums(self, self.sums(), str(self.path))
 
     def copy(self, name: str, path: Path) -> None:
-        """Copy a member to a file that is not there yet."""
+        """Copy a member to a file that is not there yet.
+
+        Raises
+        ------
+        InputError
+            The disk has no room for it.
+        """
+        _check_room(path.parent, self.size(name))
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:
             file.writelines(self.pieces(name))
 
     def copy_below(self, prefix: str, folder: Path) -> None:
-        """Copy the members whose names begin with `prefix` into a folder, without it."""
+        """Copy the members whose names begin with `prefix` into a folder, without it.
+
+        Raises
+        ------
+        InputError
+            A name leads out of the package; the disk has no room for all of them.
+        """
         names = [name for name in self.names() if name.startswith(prefix)]
         check_names(names, str(self.path))
+        _check_room(folder, sum(map(self.size, names)))
         for name in names:
             self.copy(name, folder / name.removeprefix(prefix))
 
 
 class ZipContents(Contents):
-    """The members of a package, or of an entry, that is a ZIP file."""
+    """The members of a package, or of an entry, that is a ZIP file.
+
+    Raises
+    ------
+    InputError
+        It is one that `check_members` refuses.
+    """
 
     def __init__(self, path: Path, file: zipfile.ZipFile) -> None:
         super().__init__(path)
+        check_members(file.infolist(), str(path))
         self._zip = file
 
     def names(self) -> list[str]:
-        """Return the names of all members; links and names that stand twice are refused."""
-        members = [info for info in self._zip.infolist() if not info.is_dir()]
-        for info in members:
-            if stat.S_ISLNK(info.external_attr >> 16):
-                raise _link(self.path, info.filename)
-        names = sorted(info.filename for info in members)
-        twice = [a for a, b in pairwise(names) if a == b]
-        if twice:
-            raise InputError(f"{self.path}: the name {twice[0]!r} stands twice; nothing of it is entered")
-        return names
+        """Return the names of all members."""
+        return sorted(info.filename for info in self._zip.infolist() if not info.is_dir())
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a member, of which no more are ever unpacked."""
+        return self._zip.getinfo(name).file_size
 
     def pieces(self, name: str) -> Iterator[bytes]:
-        """Read a member piece by piece."""
-        with self._zip.open(name) as file:
-            yield from pieces_of(file)
+        """Read a member piece by piece; one that cannot be unpacked raises DamagedError."""
+        try:
+            with self._zip.open(name) as file:
+                yield from pieces_of(file)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise DamagedError(f"{self.path}: {name} cannot be unpacked: {error}; copy it again") from error
 
 
-def _link(path: Path, name: str) -> InputError:
-    return InputError(f"{path}: {name!r} is a link; nothing of it is entered")
+def _check_room(folder: Path, n_bytes: int) -> None:
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(nearest).free
+    if n_bytes > free:
+        raise InputError(
+            f"{folder} would take {n_bytes:,} bytes, and {free:,} are free on its disk; make room"
+        )
 
 
 @contextmanager
@@ -109,7 +162,7 @@ def open_contents(path: Path) -> Iterator[Contents]:
     Raises
     ------
     MissingFileError, InputError
-        There is nothing at `path`, or it is neither.
+        There is nothing at `path`; it is neither, or a ZIP file that `check_members` refuses.
     """
     if path.is_dir():
         yield Contents(path)
@@ -125,11 +178,17 @@ def open_contents(path: Path) -> Iterator[Contents]:
 
 
 def is_package(path: str | os.PathLike[str]) -> bool:
-    """Say whether a path holds a package: a folder or ZIP file with a catalog and checksums."""
-    place = Path(path)
+    """Say whether a path holds a package: a folder or ZIP file with a catalog and checksums.
+
+    Raises
+    ------
+    InputError
+        It is a ZIP file that `check_members` refuses.
+    """
+    place, needed = Path(path), {_CATALOG, checksums.NAME}
     if place.is_dir():
-        return (place / _CATALOG).is_file() and (place / NAME).is_file()
+        return all((place / name).is_file() for name in needed)
     if not place.is_file() or not zipfile.is_zipfile(place):
         return False
-    with zipfile.ZipFile(place) as file:
-        return {_CATALOG, NAME} <= set(file.namelist())
+    with open_contents(place) as contents:
+        return needed <= set(contents.names())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InputError
+from ..errors import ActomeError, DamagedError, InputError
 from ..location import Location
 
 # of the provenance, what a reader of the card wants to know first
@@ -168,16 +168,26 @@ def read_root(location: Location) -> tuple[dict[str, Any], dict[str, Array]]:
     ------
     InputError
         It is not finished, so it has no digest that could stand for it.
+    DamagedError
+        Its metadata are none that Actome wrote.
     """
-    location.group()  # says that there is nothing
-    root = json.loads(location.read("zarr.json"))
-    attrs = root.get("attributes", {})
+    try:
+        location.group()  # says that there is nothing
+        root = json.loads(location.read("zarr.json"))
+        attrs = dict(root.get("attributes", {}))
+        arrays = dict(_arrays(root.get("consolidated_metadata") or {}))
+    except ActomeError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(
+            f"{location}: zarr.json is not as Actome writes it, {type(error).__name__}: {error}; get it again"
+        ) from error
     if not attrs.get("manifest_digest"):
         raise InputError(
             f"{location} is not finished, or was not made by Actome: it has no manifest of digests; "
             "record it to its end, or save it with actome.save or actome.save_result"
         )
-    return attrs, dict(_arrays(root.get("consolidated_metadata") or {}))
+    return attrs, arrays
 
 
 def _arrays(consolidated: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:

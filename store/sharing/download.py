@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedError, StorageError
+from ..filesystems import size_of
 from .container import digest_file
 
 _PIECE = 2**24  # bytes of one range request
@@ -28,14 +29,14 @@ def fetch(fs: Any, remote: str, path: Path, digest: str, bar: Any) -> None:
     Raises
     ------
     DamagedError, StorageError
-        What was fetched is not what the digest says; an answer was cut short.
+        What was fetched is not what the digest says; an answer was cut short, or says no length.
     """
     if path.is_file() and digest_file(path) == digest:
         bar.update(path.stat().st_size)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    size = int(fs.info(remote)["size"])
+    size = size_of(fs, remote)
     there = partial.stat().st_size if partial.is_file() else 0
     if there > size:
         partial.unlink()

@@ -1,7 +1,6 @@
 """The licence of a package: an SPDX expression, its text where it is known, and its name on the Hub."""
 
 import re
-from collections.abc import Sequence
 
 from .description import Item, Package
 
@@ -14,21 +13,6 @@ _HUB = frozenset(
     "unlicense wtfpl zlib".split()
 )
 _ID = re.compile(r"[A-Za-z0-9.+-]+")
-
-
-def combine(licences: Sequence[str | None]) -> str | None:
-    """Join licences that all apply; None where one is unknown.
-
-    >>> combine(["CC0-1.0", "MIT OR Apache-2.0", "CC0-1.0"])
-    'CC0-1.0 AND (MIT OR Apache-2.0)'
-    >>> combine(["CC0-1.0", None])
-    """
-    known = list(dict.fromkeys(licences))
-    if not known or None in known:
-        return None
-    if len(known) == 1:
-        return known[0]
-    return " AND ".join(f"({x})" if x and " OR " in x else str(x) for x in known)
 
 
 def identifiers(expression: str) -> list[str]:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ..catalog import CatalogLike, open_catalog
 from ..errors import InputError, MissingFileError
+from ..licence import combine
 from ..stored_metadata import stored_metadata
 from . import checksums, ro_crate
 from .card import card
@@ -19,7 +20,7 @@ from .container import Container, Zip, check_free, new_container
 from .croissant import croissant
 from .cut import Cut, TextPolicy
 from .description import Item, Package, read_root
-from .licence import combine, licence_file
+from .licence import licence_file
 from .sources import Names, Source, copy_files, find_sources
 
 

@@ -101,8 +101,17 @@ class Bucket:
 
     def _uploads(self, name: str) -> list[str]:
         place = self._place(name)
-        found = self._fs.call_s3("list_multipart_uploads", Bucket=place["Bucket"], Prefix=place["Key"])
-        return [u["UploadId"] for u in found.get("Uploads", []) if u["Key"] == place["Key"]]
+        asked = {"Bucket": place["Bucket"], "Prefix": place["Key"]}
+        uploads: list[str] = []
+        while True:
+            found = self._fs.call_s3("list_multipart_uploads", **asked)
+            uploads += [u["UploadId"] for u in found.get("Uploads", []) if u["Key"] == place["Key"]]
+            if not found.get("IsTruncated"):
+                return uploads
+            asked |= {
+                "KeyMarker": found["NextKeyMarker"],
+                "UploadIdMarker": found["NextUploadIdMarker"],
+            }
 
     def _sent_parts(self, name: str, upload: str) -> Iterator[tuple[int, str]]:
         after = 0

@@ -1,8 +1,6 @@
 """What goes into a package: entries of an archive, with what their catalog says of them."""
 
-import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,17 +8,17 @@ from typing import Any
 
 from ..catalog import Catalog, CatalogLike, Entry, open_catalog, resolve
 from ..errors import DamagedError, InputError
+from ..filesystems import size_of
 from ..index.build import is_current
 from ..location import Location
-from ..manifest import INDEX_MANIFEST, MANIFEST, ROOT, listed_files
+from ..manifest import INDEX, INDEX_MANIFEST, MANIFEST, ROOT, listed_files
 from ..provenance import digest_bytes
+from ..safe_names import fits_package
 from .container import Container
 from .cut import Cut
 from .description import Array, read_root
 from .results import check_result, has_text, write_hidden
 from .subset import Part
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 Names = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -63,9 +61,9 @@ class Source:
         """Bytes of the export: of the files for a whole copy, before compression for a part."""
         if self.is_recording and not cut.is_whole:
             return Part(self.location, cut).n_bytes
-        files = json.loads(self.location.read(MANIFEST))["files"]
         folder = f"{self.location.root}/" if self.location.root else ""
-        return sum(int(self.location.fs.size(f"{folder}{key}")) for key in files)
+        keys = map(self.location.quoted, _manifest(self.location))
+        return sum(size_of(self.location.fs, f"{folder}{key}") for key in keys)
 
     def exported(self, cut: Cut, scratch: Path) -> Location:
         """Return where the files of the export are: its own, or those of a part, written here."""
@@ -94,7 +92,7 @@ def find_sources(names: Names, catalog: CatalogLike | None) -> list[Source]:
     sources = [_find(name, catalog) for name in several]
     known: set[str] = set()
     for source in sources:
-        if not _NAME.fullmatch(source.name):
+        if not fits_package(source.name):
             raise InputError(
                 f"{source.name!r} cannot be a name in a package: only letters, digits and . _ + - can; "
                 "enter it in a catalog under such a name"
@@ -134,11 +132,7 @@ def copy_files(location: Location, container: Container, prefix: str, bar: Any) 
     DamagedError
         A file is not the one that was written.
     """
-    manifest = location.read(MANIFEST)
-    attrs, _ = read_root(location)
-    if digest_bytes(manifest) != attrs["manifest_digest"]:
-        raise _damaged(location, MANIFEST)
-    files = {**json.loads(manifest)["files"], **_index_files(location)}
+    files = {**_manifest(location), **_index_files(location)}
     for key in sorted({*files, MANIFEST}):
         content = location.read(key)
         if key in files and key != ROOT and digest_bytes(content) != files[key]:
@@ -147,12 +141,25 @@ def copy_files(location: Location, container: Container, prefix: str, bar: Any) 
         bar.update(len(content))
 
 
+def _manifest(location: Location) -> dict[str, str]:
+    """Return the digests by key, once the manifest is the one that the root names."""
+    content = location.read(MANIFEST)
+    attrs, _ = read_root(location)
+    files = listed_files(content)
+    if files is None or digest_bytes(content) != attrs["manifest_digest"]:
+        raise _damaged(location, MANIFEST)
+    return files
+
+
 def _index_files(location: Location) -> dict[str, str]:
     """Return the digests of a derived index by key; none where there is none, or one of other numbers."""
     if not is_current(location):
         return {}
     content = location.read(INDEX_MANIFEST)
-    return {INDEX_MANIFEST: digest_bytes(content), **(listed_files(content) or {})}
+    files = listed_files(content)
+    if files is None or not all(key.startswith(INDEX) for key in files):
+        raise _damaged(location, INDEX_MANIFEST)
+    return {INDEX_MANIFEST: digest_bytes(content), **files}
 
 
 def _damaged(location: Location, key: str) -> DamagedError:

@@ -1,6 +1,6 @@
 """A part of a recording as a recording of its own, written unit by unit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,11 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
-from ..allocate import MOMENTS_BYTES, SiteSpec, allocate
+from ..allocate import SiteSpec, allocate
 from ..archive import array_of, sites_of
+from ..beside import split_number
 from ..errors import InputError
+from ..housekeeping.finished import Finished
 from ..location import Location
 from ..moments import Bool, masked_moments, valid_tokens
 from ..precision import fit
@@ -57,9 +59,7 @@ class Part:
     @property
     def n_bytes(self) -> int:
         """Bytes before compression, at most."""
-        tokens = sum(s.bytes_per_layer(self.n_tokens) * len(s.layers) for s in self.sites.values())
-        moments = sum(MOMENTS_BYTES * len(s.layers) * len(s.neurons) for s in self.sites.values() if s.cube)
-        return len(self.rows) * (tokens + moments)
+        return len(self.rows) * sum(s.bytes_per_prompt(self.n_tokens) for s in self.sites.values())
 
     def _chosen_rows(self) -> npt.NDArray[np.int64]:
         if self.cut.conditions is None:
@@ -138,9 +138,10 @@ class Part:
             sites=self.sites,
             token_variables=self.token_variables,
             provenance=self._provenance(),
-            paradigm=self._paradigm(),
         )
-        if self.source.exists(_SOURCES):
+        for key, text in self._paradigms():
+            location.write(key, text.encode())
+        if self.source.exists(_SOURCES) and not self.cut.hides:  # names of files may say what was shown
             location.write(_SOURCES, self.source.read(_SOURCES))
         writer = RecordingWriter(location)
         for i, unit in enumerate(writer.units):
@@ -206,12 +207,13 @@ class Part:
             "storage_dtype": ", ".join(dtypes),
         }
 
-    def _paradigm(self) -> str:
-        if not self.source.exists(_PARADIGM):
-            return ""
-        return shared_paradigm(
-            self.source.read(_PARADIGM).decode(),
-            conditions=self.cut.conditions,
-            hide=self.cut.hides,
-            keep=self.cut.keep_labels,
-        )
+    def _paradigms(self) -> Iterator[tuple[str, str]]:
+        """Go through the paradigms, of which a merged recording has several: key and shared text."""
+        cut = self.cut
+        for key in Finished(self.source, self._group).further_files():
+            if split_number(key)[0] == _PARADIGM:
+                text = self.source.read(key).decode()
+                yield (
+                    key,
+                    shared_paradigm(text, conditions=cut.conditions, hide=cut.hides, keep=cut.keep_labels),
+                )

@@ -10,8 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ..catalog import CatalogLike
-from ..errors import ActomeError, InputError, MissingFileError
-from ..filesystems import file_system
+from ..errors import ActomeError, DamagedError, InputError, MissingFileError
+from ..filesystems import file_system, size_of
 from ..retries import clear_errors
 from . import checksums, hub
 from .container import check_free, digest_file
@@ -98,13 +98,18 @@ def forecast_push(
     ------
     InputError, MissingFileError, UnknownNameError
         As `push`.
+    DamagedError
+        A file that the package lists is missing.
     """
     _check_url(url)
     if not is_package(source):
         return forecast(source, Cut(), catalog)
     with open_contents(Path(source)) as contents:
-        sums = checksums.read_sums(contents.read(checksums.NAME).decode(errors="replace"), str(source))
-        return {name: sum(map(len, contents.pieces(name))) for name in sums}
+        sums = contents.sums()
+        missing = sorted(sums.keys() - set(contents.names()))
+        if missing:
+            raise DamagedError(f"{source} is not as it was exported: missing: {missing[0]}; copy it again")
+        return {name: contents.size(name) for name in sums}
 
 
 def pull(
@@ -147,11 +152,15 @@ def pull(
     staging = target.with_name(f".{target.name}.partial")
     with _clear_errors(url, "fetched"):
         try:
-            listed = fs.cat_file(f"{root}/{checksums.NAME}")
+            listed = fs.cat_file(f"{root}/{checksums.NAME}", start=0, end=checksums.MOST_BYTES + 1)
         except FileNotFoundError as error:
             raise MissingFileError(f"there is no package at {url}: no {checksums.NAME} in it") from error
+        if len(listed) > checksums.MOST_BYTES:
+            raise InputError(
+                f"{checksums.NAME} of {url} has more than {checksums.MOST_BYTES:,} bytes; none are read"
+            )
         sums = checksums.read_sums(listed.decode(errors="replace"), url)
-        total = sum(int(fs.info(f"{root}/{name}")["size"]) for name in sums)
+        total = sum(size_of(fs, f"{root}/{name}") for name in sums)
         with _bar(total, "pull", progress) as bar:
             for name, digest in sums.items():
                 fetch(fs, f"{root}/{name}", staging / name, digest, bar)

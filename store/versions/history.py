@@ -79,8 +79,9 @@ def commit(
     Raises
     ------
     InputError
-        The source is not finalised, or of another kind than the history; the tag is taken; a name
-        is not allowed; the history cannot be written; others kept committing.
+        The source is not finalised, or of another kind than the history; the newest version there was
+        not committed by Actome; the tag is taken; a name is not allowed; the history cannot be written
+        or its disk not locked; others kept committing.
     DamagedError
         A file of the source is not what was written; nothing is committed.
     MissingFileError, MissingDependencyError, StorageError
@@ -98,10 +99,11 @@ def commit(
         if tag is not None:
             _check_tag(repo, tag, content.digest, folder)
         if branch not in repo.list_branches():
+            _check_ours(repo, repo.lookup_branch("main"), folder)
             repo.create_branch(branch, repo.lookup_branch("main"))
         snapshot = _commit(repo, folder, content, message, branch)
-        if tag is not None and tag not in repo.list_tags():
-            repo.create_tag(tag, snapshot)
+        if tag is not None:
+            _set_tag(repo, tag, snapshot, folder)
     return snapshot
 
 
@@ -115,6 +117,7 @@ def _commit(repo: "icechunk.Repository", folder: Location, content: Source, mess
     for attempt in range(_ATTEMPTS):
         session = repo.writable_session(branch)
         tip = session.snapshot_id
+        _check_ours(repo, tip, folder)
         digest = _digest_of(repo, tip)
         if digest == content.digest:
             return tip
@@ -128,6 +131,34 @@ def _commit(repo: "icechunk.Repository", folder: Location, content: Source, mess
         f"{folder}: other processes moved the branch {branch!r} each of the {_ATTEMPTS} times that this "
         "version was written; it is not committed, theirs are; try again when they are done"
     )
+
+
+def _check_ours(repo: "icechunk.Repository", tip: str, folder: Location) -> None:
+    """Refuse to go on from a version of somebody else: a commit replaces all that it holds."""
+    if _digest_of(repo, tip) or repo.lookup_snapshot(tip).parent_id is None:
+        return
+    raise InputError(
+        f"{folder}: the newest version, {tip}, was not committed by Actome, and what it holds would be "
+        "replaced; choose another history, or reset the branch to a version of Actome with Icechunk"
+    )
+
+
+def _set_tag(repo: "icechunk.Repository", tag: str, snapshot: str, folder: Location) -> None:
+    """Give a new version its tag; on S3 another process may have taken it in the meantime."""
+    import icechunk
+
+    try:
+        if tag not in repo.list_tags():
+            repo.create_tag(tag, snapshot)
+    except icechunk.IcechunkError:
+        if tag not in repo.list_tags():
+            raise
+    named = repo.lookup_tag(tag)
+    if _digest_of(repo, named) != _digest_of(repo, snapshot):
+        raise InputError(
+            f"{folder}: the version is committed as {snapshot}, without its tag: another process gave the "
+            f"tag {tag!r} to {named} just now, and tags never move; give this one another with `actome tag`"
+        )
 
 
 def _digest_of(repo: "icechunk.Repository", snapshot: str) -> str:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from .. import claim
 from ..errors import (
     DamagedError,
     InputError,
@@ -151,11 +150,9 @@ def single_writer(folder: Location) -> Iterator[None]:
     Raises
     ------
     InputError
-        This system has no file locks.
+        The local disk has no file locks.
     """
-    if folder.is_local and claim.fcntl is None:
-        raise InputError(f"{folder} is on a local disk, which this system cannot lock; commit to s3://")
-    with folder.claimed(wait=True):
+    with folder.claimed(wait=True, required=True):
         yield
 
 

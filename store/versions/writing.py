@@ -117,7 +117,7 @@ def write_files(store: "Store", source: Source, before: Mapping[str, str]) -> No
     changed = {key for key, digest in after.items() if before.get(key) != digest} | {ROOT}
     nodes = {key: source.read(key) for key in changed if _is_node(key)}
     if not before or any(_node_type(nodes[k]) != _node_type(_read(store, k)) for k in nodes.keys() & before):
-        _run(store.clear)  # an array where a group was, or something that Actome did not write
+        _run(store.clear)  # an array where a group was, or nothing known
         before, changed = {}, set(after)
         nodes = {key: source.read(key) for key in changed if _is_node(key)}
     for key in sorted(before.keys() - after, key=lambda k: (_is_node(k), -len(k))):

@@ -50,6 +50,29 @@ def test_add__prompts_without_values_change_nothing():
     assert agreement == Agreement("", "logprob") and agreement.share_beyond == 0
 
 
+def test_add__a_set_may_use_a_quarter_of_what_its_numbers_may():
+    n = np.arange(1, 10_001) / 1000
+    for used, beyond in ((0.2, 0), (0.3, 1)):
+        agreement = compare(n, n * (1 + used * 1e-3))
+        assert (agreement.n_beyond, agreement.n_sets_beyond) == (0, beyond)
+        assert agreement.set_excess == pytest.approx(used / 0.2575, rel=0.01)
+        assert agreement.prompts == ["p"] * beyond
+    silent = np.concatenate([n, np.zeros(10**5)])
+    assert compare(silent, silent * (1 + 0.3e-3)).n_sets_beyond == 1
+    assert compare([1.0], [1.0009]).n_sets_beyond == 0  # one number alone may use all
+    one = compare(n, np.where(n == 5, 9.0, n))
+    assert (one.n_beyond, one.n_sets_beyond) == (1, 0)
+
+
+def test_add__no_tolerance_allows_rounding_alone():
+    x = np.linspace(1, 2, 100, endpoint=False).astype(np.float16)
+    none = Tolerance.of("float32", "float16", 0.0)
+    assert compare(x, x, none).set_excess == 0
+    assert compare(x, x + np.float16(2**-10), none).prompts == []
+    off = compare(x, x + np.float16(4 * 2**-10), none)
+    assert (off.n_beyond, off.n_sets_beyond) == (100, 1)
+
+
 @given(
     st.lists(st.floats(-6e4, 6e4, width=32), min_size=1, max_size=50),
     st.floats(0, 1),

@@ -29,7 +29,8 @@ prompts    24
 tokens     336 to keep
 mlp        3 layers x 64 neurons
 kept       float32, with moments
-on disk    at most 376 kB; free: 123 MB"""
+on disk    at most 376 kB; free: 123 MB
+index      at most 164 kB"""
 
 
 def settings_of(sites=("mlp",), tokens="prompt", **options):

@@ -17,6 +17,7 @@ from actome import Paradigm, cli
 from actome.ingest import recompute as recompute_module
 from actome.ingest.models import load_model
 from actome.ingest.recompute import recompute
+from actome.ingest.recorded import Recorded
 from actome.store.errors import DamagedError, InputError, InputTypeError, MissingFileError
 
 from .architectures import ARCHITECTURES, VOCABULARY, text_of, tokenizer
@@ -222,6 +223,18 @@ def test_recompute__pieces_give_the_same_and_nothing_is_written(path, llama, mon
     pieces = recompute(path, model=llama, n_prompts=12)
     assert pieces.holds and [a.n_values for a in pieces.agreements] == [a.n_values for a in whole.agreements]
     assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+
+
+def test_recompute__no_more_than_one_layer_is_read_at_a_time(path, llama, monkeypatch):
+    read, shapes = Recorded._read, []
+
+    def counted(self, array):
+        shapes.append(array.shape if array.name == "activation" else ())
+        return read(self, array)
+
+    monkeypatch.setattr(Recorded, "_read", counted)
+    assert recompute(path, model=llama, n_prompts=2).holds
+    assert [shape[1] for shape in shapes if shape] == [1] * (2 * LLAMA.config["num_hidden_layers"])
 
 
 def test_recompute__what_cannot_be_computed_again_is_refused(llama, path, tmp_path):

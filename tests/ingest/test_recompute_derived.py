@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
+import zarr
 
 import actome
 from actome import Paradigm
+from actome.ingest import recorder
 from actome.ingest.recompute import recompute
 from actome.store.errors import InputError
-from actome.store.housekeeping import cast, merge, rechunk
+from actome.store.housekeeping import append, cast, merge, rechunk
+from actome.store.provenance import library_versions
 from actome.store.sharing import export
 
 from .architectures import ARCHITECTURES, VOCABULARY, text_of, tokenizer
@@ -22,15 +26,16 @@ def llama():
 
 @pytest.fixture
 def make(llama, tmp_path):
-    """Record random texts under a name of their own: make(name, **options)."""
+    """Record random texts under a name of their own, with further labels: make(name, **options)."""
 
-    def inner(name, **options):
+    def inner(name, labels=None, **options):
         rng = np.random.default_rng(sum(map(ord, name)))
         rows = [
             {
                 "prompt": f"{name}-{i}",
                 "condition": "ab"[i % 2],
                 "text": text_of(rng.integers(3, VOCABULARY, n).tolist()),
+                **(labels or {}),
             }
             for i, n in enumerate(rng.integers(3, 9, 12))
         ]
@@ -69,6 +74,29 @@ def test_recompute__a_merged_recording_holds_unless_its_tokens_were_drawn(make, 
     merge([make("u", **DRAWN), make("v", **DRAWN)], tmp_path / "d.zarr")
     with pytest.raises(InputError, match=r"drawn at random.*compute its source again instead: sha256:"):
         recompute(tmp_path / "d.zarr", model=llama)
+
+
+@pytest.mark.parametrize("join", ["merge", "append"])
+def test_recompute__what_the_parts_of_a_recording_say_differently_is_a_list_and_holds(
+    make, llama, tmp_path, monkeypatch, join
+):
+    first = make("x", {"level": 0.5, "language": "fr"})
+    before = library_versions()
+    monkeypatch.setattr(recorder, "library_versions", lambda: before | {"torch": "0.4"})
+    second = make("y", {"rank": 3}, dtype="float16")
+    joined = merge([first, second], tmp_path / "m.zarr") if join == "merge" else append(first, second)
+    provenance = zarr.open_group(joined, mode="r").attrs["provenance"]
+    lists = [name for name, value in provenance["inputs"].items() if isinstance(value, list)]
+    assert {"paradigm", "paradigm_digest", "tokens_digest", "dtype"} <= {*lists}
+    result = recompute(joined, model=llama, n_prompts=24)
+    assert result.holds and {p[0] for p in result.prompts} == {"x", "y"}
+    assert result.changes == {"torch": ([before["torch"], "0.4"], before["torch"])}
+    module = llama[0]
+    with torch.no_grad():
+        module.model.layers[1].mlp.up_proj.weight[4, 7] += 0.5
+    result = recompute(joined, model=llama, n_prompts=24)
+    assert not result.holds and result.cause.startswith("the weights")
+    assert result.to_json()["changes"]["torch"]["then"] == [before["torch"], "0.4"]
 
 
 def test_recompute__an_exported_part_holds_and_hidden_text_is_refused(make, llama, tmp_path):

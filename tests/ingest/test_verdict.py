@@ -51,6 +51,15 @@ def test_likely_cause__is_the_strongest_that_explains_what_was_found(
     assert said.startswith(cause) and bool(said) == bool(cause)
 
 
+def test_likely_cause__a_layer_that_is_beyond_as_a_whole_is_not_a_few_values():
+    found = agreement("b", excess=0.9)
+    found.n_beyond, found.n_sets_beyond, found.set_excess = 0, 1, 2.5
+    said = likely_cause({}, PROMPTS, {}, [found], generated=False)
+    assert said.startswith("the recording: only some prompts differ")
+    assert "rounding, where two" not in likely_cause({}, PROMPTS, {"a": 3}, [found], generated=True)
+    assert "layers of prompts are up to 2.5 times as far apart as is allowed" in str(found)
+
+
 def test_changes__lists_what_decides_the_numbers_and_nothing_else():
     then = {
         "inputs": {"weights_digest": "sha256:1", "device": "cpu", "model": "here", "batch_size": 3},

@@ -127,8 +127,9 @@ class Faults:
     ----------
     kinds
         ``500``, ``503``; ``drop``: the connection closes without an answer; ``cut``: the body ends
-        early; ``short``: so does it, and the header agrees; ``empty``: there is no body; ``404``: the
-        file is denied; ``slow``: the answer takes its time.
+        early; ``stall``: half of it comes, and nothing more; ``short``: it ends early, and the header
+        agrees; ``empty``: there is no body; ``404``: the file is denied; ``slow``: the answer takes
+        its time.
     rate
         Share of the requests that fail.
     only
@@ -199,9 +200,13 @@ class _Proxy(_Quiet):
         if self.command == "GET" and response.status < 300:
             if fault in ("short", "empty"):
                 content = content[: len(content) // 2] if fault == "short" else b""
-            elif fault == "cut":
+            elif fault in ("cut", "stall"):
                 kept["Content-Length"] = str(len(content))
                 self._answer(response.status, kept, content[: len(content) // 2], whole=False)
+                if fault == "stall":
+                    self.connection.settimeout(10)
+                    with suppress(OSError):
+                        self.connection.recv(1)  # returns when the client has left
                 self.close_connection = True
                 return
         if response.status == 404 and self.faults.hides:
@@ -229,3 +234,30 @@ def faulty_proxy(upstream: str) -> Iterator[tuple[str, Faults]]:
     faults = Faults()
     with _serving(partial(_Proxy, upstream=upstream, faults=faults)) as url:
         yield url, faults
+
+
+class _Endless(_Quiet):
+    """Whatever is asked for: line after line of a comment, far more than anyone wants."""
+
+    protocol_version = "HTTP/1.0"
+    block = b"#" * (2**20 - 1) + b"\n"
+    n_blocks = 256
+
+    def __init__(self, *args, status: int, sent: list[int]) -> None:
+        self.status, self.sent = status, sent
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.end_headers()
+        for _ in range(self.n_blocks):
+            self.wfile.write(self.block)
+            self.sent.append(len(self.block))
+
+
+@contextmanager
+def endless_server(status: int) -> Iterator[tuple[str, list[int]]]:
+    """Serve 256 MiB for every request, with a status; yield the URL, and the sizes of what was sent."""
+    sent: list[int] = []
+    with _serving(partial(_Endless, status=status, sent=sent)) as url:
+        yield url, sent

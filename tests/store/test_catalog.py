@@ -121,6 +121,7 @@ def test_open_catalog__is_strict(tmp_path, source, message):
         ("version: 2\nsources: {}\n", "version: input should be 1, got 2"),
         ("version: 1\n", "sources: field required"),
         ("version: 1\nsources: {}\nplugins: {}\n", "plugins: extra inputs are not permitted"),
+        ("version: 1\nsources:\n  a@b: {driver: zarr, args: {urlpath: a}}\n", "'@' stands before a version"),
         (
             "version: 1\nsources:\n  a/b: {driver: zarr, args: {urlpath: a}}\n",
             "a name must not be a path, got 'a/b'",

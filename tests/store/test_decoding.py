@@ -1,15 +1,17 @@
 """Decoding: the same numbers as zarr reads, whatever is asked for; damage is an error."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
-from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec
 
 import actome
 from actome.store.decoding import ShardedArray
-from actome.store.encoding import COMPRESSORS
+from actome.store.encoding import COMPRESSORS, encode_shard
 from actome.store.errors import DamagedError
 from actome.store.location import Location
 
@@ -93,6 +95,40 @@ def test_is_readable__leaves_other_encodings_to_zarr(compressors, shards, readab
         array[:] = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
         ours = ShardedArray(Location.of(tmp_path / "a.zarr"), "x", array)
         np.testing.assert_array_equal(ours[:], array[:], strict=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"serializer": ShardingCodec(chunk_shape=CHUNK, codecs=(BytesCodec(endian="big"), *COMPRESSORS))},
+        {
+            "shards": SHARD,
+            "compressors": COMPRESSORS,
+            "chunk_key_encoding": {"name": "default", "separator": "."},
+        },
+        {"shards": SHARD, "compressors": COMPRESSORS, "chunk_key_encoding": {"name": "v2", "separator": "/"}},
+    ],
+)
+def test_is_readable__not_another_order_of_bytes_or_other_names(options, tmp_path):
+    group = zarr.create_group(tmp_path / "a.zarr")
+    if "serializer" in options:
+        options = options | {"chunks": SHARD, "compressors": None}
+    else:
+        options = options | {"chunks": CHUNK}
+    assert not ShardedArray.is_readable(group.create_array("x", shape=SHAPE, dtype="float32", **options))
+
+
+def test_sharded_array__a_chunk_of_another_size_is_an_error(tiny_path):
+    location = Location.of(tiny_path)
+    array = zarr.open_group(tiny_path, mode="r")["mlp/activation"]
+    small = np.zeros((1, *array.chunks[1:]), array.dtype)
+    shard = tiny_path / "mlp/activation/c/0/0/1/0"
+    with ThreadPoolExecutor(1) as pool:
+        valid = np.ones(small.shape[:2], dtype=bool)
+        shape = (small.shape[0], small.shape[1], small.shape[3])
+        shard.write_bytes(pool.submit(encode_shard, small[:, :, 0], valid, shape, shape).result())
+    with pytest.raises(DamagedError, match="a chunk of another size than its array says"):
+        ShardedArray(location, "mlp/activation", array)[:, :, 1]
 
 
 @pytest.mark.parametrize("offset", [0, 40, -3, -20])

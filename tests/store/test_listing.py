@@ -9,6 +9,7 @@ from actome.store.catalog import open_catalog
 from actome.store.catalog_edit import create
 from actome.store.errors import InputError, StorageError, UnknownNameError
 from actome.store.results import save_result
+from actome.store.search import descendants, made_of
 from actome.store.versions import commit
 
 
@@ -88,6 +89,22 @@ def test_lineage__goes_back_by_name_and_by_digest(lab):
         lab.lineage("nothing")
 
 
+def test_descendants__are_those_in_whose_lineage_it_stands(lab):
+    lab.add("report", "r.zarr", derived_from=["sha256:2", "mask"])
+    made = made_of(lab)
+    for origin in (*lab, "sha256:9", "nothing"):
+        expected = {name for name in lab if origin in lab.lineage(name)}
+        assert set(descendants([origin], made)) == expected
+    assert descendants(["fr"], made) == ["fr-en", "mask", "report"]
+    assert descendants(["fr", "mask"], made) == ["fr-en", "report"]
+
+
+def test_descendants__end_where_entries_name_each_other(catalog):
+    catalog.add("a", "a.zarr", derived_from=["b"])
+    catalog.add("b", "b.zarr", derived_from=["a"])
+    assert descendants(["a"], made_of(catalog)) == ["b"]
+
+
 def test_lineage__ends_where_entries_name_each_other(catalog):
     catalog.add("a", "a.zarr", derived_from=["b"])
     catalog.add("b", "b.zarr", derived_from=["a", "b"])
@@ -122,6 +139,7 @@ def test_add__takes_from_the_store_what_is_not_given(catalog, tmp_path, tiny):
         ("fr", "a.zarr", {}, "has an entry 'fr' already; choose another name"),
         ("a/b", "a.zarr", {}, "a name must not be a path, got 'a/b'"),
         ("", "a.zarr", {}, "a name must not be a path, got ''"),
+        ("a@v1", "a.zarr", {}, "'@' stands before a version, and in no name, got 'a@v1'"),
         (" a", "a.zarr", {}, "without spaces around it"),
         ("new", "../a.zarr", {}, "leads out of the catalog's folder"),
         ("new", "{{ HOME }}/a.zarr", {}, "the one template is"),
@@ -151,6 +169,20 @@ def test_tag__adds_each_tag_once(lab):
     assert lab["fr"].metadata.tags == ("demo", "languages", "new")
     with pytest.raises(UnknownNameError):
         lab.tag("nothing", "x")
+
+
+def test_refresh__takes_what_the_store_says_and_keeps_what_else_was_given(catalog, tmp_path, tiny):
+    path = save(tiny, tmp_path / "tiny.zarr")
+    catalog.add("one", path, description="mine", tags=["a"], digest="sha256:old", look=False)
+    catalog.save()
+    catalog.refresh("one")
+    catalog.save()
+    entry = open_catalog(catalog.path)["one"]
+    assert entry.metadata.digest == open_recording(path).attrs["manifest_digest"]
+    assert entry.metadata.shape == {d: tiny.sizes[d] for d in ("prompt", "token", "layer", "neuron")}
+    assert (entry.description, entry.metadata.tags) == ("mine", ("a",))
+    with pytest.raises(UnknownNameError):
+        catalog.refresh("two")
 
 
 def test_remove__leaves_the_data(lab, tmp_path, tiny):

@@ -22,6 +22,24 @@ def test_locate__a_relative_location_starts_from_the_catalog(origin, tmp_path, u
     assert remote.locate(urlpath, "x") == "s3://bucket/lab/a.zarr"
 
 
+@pytest.mark.parametrize("urlpath", ["a.zarr/", "./a.zarr//", "{{ CATALOG_DIR }}/./a.zarr/", ".//a.zarr"])
+def test_locate__one_place_has_one_path(origin, tmp_path, urlpath):
+    assert origin.locate(urlpath, "x") == str(tmp_path / "lab/a.zarr")
+    assert Origin.of("s3://bucket/lab/catalog.yaml").locate(urlpath, "x") == "s3://bucket/lab/a.zarr"
+
+
+@pytest.mark.parametrize(
+    "path", ["/data/a.zarr", "s3://lab/a.zarr", "file:///data/a.zarr", "https://lab/a.zarr"]
+)
+def test_locate__no_slash_ends_a_location(origin, path):
+    assert origin.locate(f"{path}/", "x") == origin.locate(f"{path}//", "x") == path
+
+
+@pytest.mark.parametrize("path", ["/", "file:///", "s3://"])
+def test_locate__the_name_of_a_root_stays_whole(origin, path):
+    assert origin.locate(path, "x") == path
+
+
 def test_locate__absolute_paths_and_urls_stay_as_they_are(origin):
     assert origin.locate("/data/a.zarr", "x") == "/data/a.zarr"
     assert origin.locate("file:///data/a.zarr", "x") == "file:///data/a.zarr"
@@ -102,6 +120,7 @@ def test_location__a_link_out_of_the_folder_is_refused(tmp_path, tiny):
         "  below: {driver: zarr, args: {urlpath: data/x.zarr}}\n"
         "  inside: {driver: zarr, args: {urlpath: same.zarr}}\n"
         f"  absolute: {{driver: zarr, args: {{urlpath: {lab}/linked.zarr}}}}\n"
+        f"  absolute-too: {{driver: zarr, args: {{urlpath: {lab}/linked.zarr/}}}}\n"
     )
     (lab / "linked.zarr").symlink_to(tmp_path / "elsewhere/x.zarr")
     (lab / "data").symlink_to(tmp_path / "elsewhere")
@@ -116,6 +135,7 @@ def test_location__a_link_out_of_the_folder_is_refused(tmp_path, tiny):
                 use(name)
     assert catalog.open("inside").sizes["prompt"] == 12
     assert catalog.open("absolute").sizes["prompt"] == 12  # as it is written
+    assert catalog.open("absolute-too").sizes["prompt"] == 12
     with pytest.raises(InputError, match="a link leads out of the folder"):
         catalog.add("more", "data/x.zarr")
 

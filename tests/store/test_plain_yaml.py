@@ -1,5 +1,6 @@
 """The quick reader reads what the full one reads, or nothing."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,43 @@ def test_read_plain__declines_what_is_deep():
     assert read_plain(text) is None
     with pytest.raises(InputError, match="nested more than 32 deep"):
         _parse(text, "x")
+
+
+SLOW = {
+    "spaces before a comment": "a: x{}#",
+    "spaces after a quoted value": 'a: "x"{}#',
+    "spaces in a list": "a: [x{}#]",
+    "spaces at the start of a list": "a: [{}#]",
+    "spaces in a mapping": "a: {{b: x{}#}}",
+    "spaces after a key": "a: {{b: {}#}}",
+}
+
+
+@pytest.mark.parametrize("line", SLOW.values(), ids=SLOW)
+def test_read_plain__no_line_takes_longer_than_its_length_asks_for(line, monkeypatch):
+    check_is_quick([line.format(" " * n) for n in (2_000, 100_000)], monkeypatch)
+
+
+UNITS = {"quotes": "'", "double quotes": '"', "letters": "a", "colons": "a:", "braces": "}", "pairs": "b: c,",
+         "items": "a,", "empty quotes": "'',"}  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
+@pytest.mark.parametrize("line", ["a: {}#", "a: [{}#]", "a: {{{}#}}", "a: '{}", "{}"])
+def test_read_plain__no_repetition_takes_longer_than_its_length_asks_for(line, unit, monkeypatch):
+    check_is_quick([line.format(unit * n) for n in (1_000, 50_000)], monkeypatch)
+
+
+def check_is_quick(texts, monkeypatch):
+    """Whether or not long values are declined: a quadratic time would be minutes."""
+    for longest in (plain_yaml._LONGEST, 10**9):
+        monkeypatch.setattr(plain_yaml, "_LONGEST", longest)
+        for text in texts:
+            start = time.perf_counter()
+            read_plain(text)
+            assert time.perf_counter() - start < 5
+
+
+def test_read_plain__declines_a_value_of_thousands_of_letters():
+    assert read_plain(f"a: {'b' * 4096}\n") == {"a": "b" * 4096}
+    assert read_plain(f"a: {'b' * 4097}\n") is None

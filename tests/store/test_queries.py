@@ -1,12 +1,14 @@
 """Queries: the index and the cube give the same answers, and the index is asked only about what it knows."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 import actome
 from actome.store import queries
 from actome.store.archive import save
-from actome.store.errors import InputError
+from actome.store.errors import DamagedError, InputError
 from actome.store.index.build import build_index
 from actome.store.phantom import phantom
 
@@ -127,6 +129,8 @@ def test_token_neurons__share_of_the_strongest_tokens(path, token):
         (lambda ds: actome.top_tokens(ds, layer=0, neuron=0, measure="x"), "measure must be"),
         (lambda ds: actome.firing_neurons(ds, prompt="p", token=0), "no prompt 'p' among"),
         (lambda ds: actome.firing_neurons(ds, prompt=ds["prompt"].values[0], token=99), "has no token 99"),
+        (lambda ds: actome.firing_neurons(ds, prompt="p", token=0, k=-1), "k must be at least 1, got -1"),
+        (lambda ds: actome.token_neurons(ds, token=1, k=0), "k must be at least 1, got 0"),
         (lambda ds: actome.token_neurons(ds, token="dog"), "no token of the recording is 'dog'"),
         (lambda ds: actome.token_neurons(scanned(ds), token=1), "needs the index"),
         (lambda ds: actome.firing_neurons(scanned(ds), prompt="p", token=0), "needs the index"),
@@ -141,3 +145,40 @@ def test_queries__refuse_what_cannot_be_answered(path, ask, message):
 def test_queries__moments_are_not_tokens(path):
     with pytest.raises(InputError, match="open it with level='token'"):
         actome.top_tokens(actome.open(path, level="prompt"), layer=0, neuron=0)
+
+
+@pytest.mark.parametrize("name", ["extreme_prompt", "quantile_value"])
+def test_queries__a_lost_part_of_the_index_is_an_error(path, tmp_path, name):
+    copy = tmp_path / "copy.zarr"
+    shutil.copytree(path, copy)
+    for chunk in (copy / "actome/index/mlp" / name / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.unlink()
+    ds = actome.open(copy)
+    with pytest.raises(DamagedError, match=f"{name}/c/.* is gone"):
+        if name == "quantile_value":
+            actome.firing_neurons(ds, prompt=str(ds["prompt"].values[0]), token=0)
+        else:
+            actome.top_tokens(ds, layer=0, neuron=0)
+
+
+def test_firing_neurons__what_is_no_number_stays_none(tmp_path):
+    ds = phantom(n_prompts=9, n_tokens=(4, 7), n_layers=1, n_neurons=5, seed=5)
+    ds["activation"][0, 1, 0, :3] = [np.inf, np.nan, 0.0]
+    ds["activation"][:, :, 0, 3] = ds["activation"][:, :, 0, 3] * 0 + 2
+    with np.errstate(invalid="ignore"):  # of the moments
+        opened = actome.open(build_index(save(ds, tmp_path / "r.zarr")))
+    table = actome.firing_neurons(opened, prompt=str(ds["prompt"].values[0]), token=1).set_index("neuron")
+    assert table.loc[0, "surprise"] == np.inf and np.isnan(table.loc[1, "surprise"])
+    assert table.loc[3, "surprise"] == 0.0
+
+
+def test_index_group__an_index_of_a_later_state_is_not_asked(tmp_path):
+    first = phantom(n_prompts=4, n_tokens=(2, 5), n_layers=1, n_neurons=5, seed=1)
+    path = build_index(save(first, tmp_path / "r.zarr"))
+    before = actome.open(path)
+    more = first.assign_coords(prompt=[f"more-{p}" for p in first["prompt"].to_numpy()])
+    actome.append(path, save(more, tmp_path / "more.zarr"))
+    build_index(path)
+    assert queries.index_group(before) is None
+    assert queries.index_group(actome.open(path)) is not None

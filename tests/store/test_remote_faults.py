@@ -6,10 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
 import xarray as xr
 
+from actome.store import object_store, web
 from actome.store.archive import open as open_entry
 from actome.store.archive import save
 from actome.store.errors import ActomeError, DamagedError, StorageError
@@ -114,6 +116,25 @@ def test_read__a_body_that_ends_early_is_never_a_number(remote, kind, key):
     with pytest.raises((DamagedError, StorageError), match=r"damaged|cut short|did not match"):
         for level in ("token", "prompt"):
             open_entry(address, level=level).compute()
+
+
+@pytest.mark.parametrize("kind", ["s3", "web"])
+def test_read__a_body_that_stalls_is_asked_for_again(proxies, truth, kind, monkeypatch):
+    wait_little(monkeypatch)
+    monkeypatch.setitem(object_store._CONFIG, "read_timeout", 0.5)
+    monkeypatch.setattr(web, "_TIMEOUT", aiohttp.ClientTimeout(total=None, sock_read=0.5))
+    classes = (ObjectStore, web.WebFileSystem)
+    address, faults = proxies[kind]
+    for one in classes:
+        one.clear_instance_cache()
+    try:
+        faults.set("stall", only=f"{SHARD}$", limit=2)
+        assert Location.of(address).read(SHARD) == (truth["path"] / SHARD).read_bytes()
+        assert faults.done["stall"] == 2
+    finally:
+        faults.set()
+        for one in classes:
+            one.clear_instance_cache()
 
 
 def test_verify__a_body_that_ends_early_is_asked_for_again(remote):

@@ -1,5 +1,7 @@
 """Slices across a catalog: the same numbers as opening each recording by hand, and nothing read."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -38,6 +40,15 @@ def test_slice_catalog__narrows_by_model_level_and_layers(catalog):
     tree = actome.slice_catalog(catalog, model="lab/*", layer=[0, 1], level="token", condition=["a", "b"])
     assert {n: x.sizes["layer"] for n, x in tree.children.items()} == {"first": 2, "second": 2}
     assert all("activation" in node for node in tree.children.values())
+
+
+def test_slice_catalog__a_recording_without_the_level_is_left_out(catalog):
+    entries = actome.open_catalog(catalog)
+    moments = Path(__file__).parents[1] / "reference/recording_v1_generated.zarr.zip"
+    entries.add("moments", str(moments), kind="recording")
+    for level, names in (("token", ["first", "third"]), ("prompt", ["first", "third", "moments"])):
+        tree = actome.slice_catalog(entries, condition="a", layer=np.int64(0), level=level)
+        assert list(tree.children) == names
 
 
 def test_slice_catalog__nothing_found_says_what_was_looked_at(catalog):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import actome
+from actome.store import sql as store_sql
 from actome.store.errors import InputError, MissingDependencyError
 
 
@@ -47,6 +48,16 @@ def test_sql__reads_nothing_else_and_writes_nothing(indexed, query, tmp_path, mo
     with pytest.raises(InputError, match="the query failed"):
         actome.sql(indexed, query)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_sql__a_query_that_needs_a_file_of_its_own_is_refused(indexed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    big = "SELECT count(*) FROM (SELECT random() AS x FROM range(100000000) ORDER BY x)"
+    monkeypatch.setitem(store_sql._SHUT_IN, "memory_limit", "100MB")
+    with pytest.raises(InputError, match=r"the query failed: Out of Memory"):
+        actome.sql(indexed, big)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_sql__needs_an_index_and_duckdb(tiny_path, monkeypatch):

@@ -1,3 +1,5 @@
+import numpy as np
+import pytest
 import zarr
 
 from actome.store.archive import save
@@ -44,3 +46,29 @@ def test_stored_metadata__takes_no_odd_values_from_a_foreign_store(tmp_path):
         "shape": {"layer": 3},
         "derived_from": ["a"],
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("condition", {"shape": (10**13,), "dtype": str, "chunks": (10,)}),
+        ("condition", {"shape": (6,), "dtype": str, "chunks": (10**13,)}),
+        pytest.param(
+            "condition",
+            {"shape": (2,), "dtype": "<U500000000", "chunks": (1,)},
+            marks=pytest.mark.filterwarnings("ignore:The data type"),
+        ),
+        ("recorded", {"shape": (10**13,), "dtype": "bool", "chunks": (10,)}),
+        ("recorded", {"shape": (6, 2), "dtype": "bool"}),
+        ("recorded", {"shape": (6,), "dtype": "float64"}),
+    ],
+)
+def test_stored_metadata__reads_no_array_that_only_a_hostile_store_declares(tmp_path, name, options):
+    group = zarr.create_group(tmp_path / "x.zarr", zarr_format=3)
+    for column, dtype in (("condition", str), ("recorded", "bool")):
+        array = group.create_array(column, shape=(6,), dtype=dtype)
+        array[:] = np.array(list("aabbcc"), dtype=object) if dtype is str else True
+    assert stored_metadata(str(tmp_path / "x.zarr"))["conditions"] == ["a", "b", "c"]
+    del group[name]
+    group.create_array(name, **options)
+    assert "conditions" not in stored_metadata(str(tmp_path / "x.zarr"))

@@ -218,12 +218,6 @@ def test_commit__refuses_what_is_not_finished_or_damaged(two, tmp_path):
         commit(unfinished, target, message="x")
 
 
-def test_commit__to_a_local_disk_that_cannot_be_locked(two, tmp_path, monkeypatch):
-    monkeypatch.setattr("actome.store.claim.fcntl", None)
-    with pytest.raises(InputError, match="on a local disk, which this system cannot lock; commit to s3://"):
-        commit(two[0], tmp_path / "x.icechunk", message="x")
-
-
 def test_open__a_repository_in_a_later_format(tmp_path):
     import icechunk
 

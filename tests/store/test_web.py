@@ -4,10 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from actome.store.catalog import open_catalog
 from actome.store.errors import InputError, StorageError
+from actome.store.integrity import verify
 from actome.store.location import Location
+from actome.store.web import WebFileSystem
 
-from .servers import faulty_proxy, static_server
+from .servers import endless_server, faulty_proxy, static_server
+from .test_integrity import declare_units, unfinished
 
 
 @pytest.fixture(params=[False, True], ids=["no ranges", "ranges"])
@@ -39,6 +43,71 @@ def test_pieces__of_a_size_that_divides_the_file(location, monkeypatch):
     for size in (1, 3, 5, 10, 11):
         monkeypatch.setattr("actome.store.location._PIECE", size)
         assert b"".join(location.pieces(KEY)) == b"0123456789"
+
+
+def test_pieces__one_request_where_the_server_knows_no_ranges(location, monkeypatch, request):
+    monkeypatch.setattr("actome.store.location._PIECE", 3)
+    asked, inner = [], WebFileSystem._get
+    monkeypatch.setattr(
+        WebFileSystem, "_get", lambda self, url, ranges: asked.append(url) or inner(self, url, ranges)
+    )
+    assert list(location.pieces(KEY)) == [b"012", b"345", b"678", b"9"]
+    assert len(asked) == (1 if "no ranges" in request.node.name else 4)
+
+
+def test_pieces__go_on_where_the_answer_was_cut_off(location, monkeypatch):
+    monkeypatch.setattr("actome.store.location._PIECE", 3)
+    monkeypatch.setattr("actome.store.retries._FIRST_WAIT", 0.001)
+    with faulty_proxy(location.root) as (url, faults):
+        faults.set("cut", limit=2)
+        assert list(Location.of(url).pieces(KEY)) == [b"012", b"345", b"678", b"9"]
+        assert faults.done["cut"] == 2
+
+
+def test_pieces__of_which_only_the_first_is_taken(location, monkeypatch):
+    monkeypatch.setattr("actome.store.location._PIECE", 3)
+    pieces = location.pieces(KEY)
+    assert next(pieces) == b"012"
+    pieces.close()
+    assert location.read(KEY) == b"0123456789"
+
+
+MOST = 64 * 2**20  # what a catalog may have, and what lies in buffers
+
+
+def test_read__a_server_without_ranges_sends_no_more_than_is_needed():
+    with endless_server(200) as (url, sent):
+        assert Location.of(url).read_range("x", 2, 5) == b"###"
+        assert Location.of(url).read_range("x", 2**20 - 2, 2**20 + 1) == b"#\n#"
+        assert sum(sent) < MOST
+
+
+def test_open_catalog__a_server_without_ranges_cannot_send_a_longer_one():
+    with endless_server(200) as (url, sent):
+        with pytest.raises(InputError, match=r"catalog\.yaml is longer than 32 MiB, the most that is read"):
+            open_catalog(f"{url}/catalog.yaml")
+        assert sum(sent) < MOST
+
+
+def test_read__a_range_that_is_longer_than_asked_for_is_refused():
+    with endless_server(206) as (url, sent):
+        for part in ((0, 5), (-5, None)):
+            with pytest.raises(StorageError, match="/x: the server sent more than the 5 bytes asked for"):
+                Location.of(url).read_range("x", *part)
+        with pytest.raises(StorageError, match="the server sent more than the 8388608 bytes asked for"):
+            open_catalog(f"{url}/catalog.yaml")
+        assert sum(sent) < MOST
+
+
+def test_verify__asks_for_no_more_units_than_a_recording_has(tiny_path, monkeypatch):
+    monkeypatch.setattr("actome.store.integrity._MOST_UNITS", 8)
+    unfinished(tiny_path)
+    first = "unfinished: no manifest; only complete units are checked"
+    with static_server(tiny_path.parent) as url:
+        assert verify(f"{url}/tiny.zarr") == [first]
+        declare_units(tiny_path, 10**15)
+        more = f"unfinished: of {10**15} units that cannot be listed, 8 are checked"
+        assert verify(f"{url}/tiny.zarr") == [first, more]
 
 
 def test_exists__tells_a_missing_file_from_a_failing_server(location, monkeypatch):

@@ -258,6 +258,52 @@ def test_write_unit__refuses_what_does_not_fit(tmp_path, changes, message):
     assert writer.pending() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        (
+            "token_id",
+            np.full((2, 3), 2**40 + 5),
+            "token_id is stored as int32, .* its int64 values as",
+        ),
+        ("n_tokens", np.array([1.5, 1]), "n_tokens is stored as int64, .* its float64 values"),
+        ("logprob", np.full((2, 3), -0.1), "logprob is stored as float32, .* its float64 values"),
+    ],
+)
+def test_write_unit__refuses_labels_that_their_array_would_change(tmp_path, name, values, message):
+    writer = created(tmp_path / "r.zarr")
+    before = files(tmp_path / "r.zarr")
+    with pytest.raises(InputError, match=f"unit 0: {message}"):
+        write_unit(writer, 0, labels={name: values})
+    assert files(tmp_path / "r.zarr") == before
+
+
+def test_write_unit__takes_labels_of_another_type_that_come_through(tmp_path):
+    writer = created(tmp_path / "r.zarr")
+    write_unit(writer, 0, labels={"n_tokens": np.array([1.0, 3.0]), "logprob": np.full((2, 3), -0.5)})
+    assert writer.group["n_tokens"][:2].tolist() == [1, 3]
+    assert (writer.group["logprob"][:2] == -0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "message"),
+    [
+        (("float16",), "beyond what float16 holds and are kept as 65504, the largest; do"),
+        (("float32",), r"beyond what float32 holds and are kept as 3\.40282e\+38, the largest"),
+        (("float32", "float16"), r"beyond what float16 or float32 holds and are kept as 65504 or 3\.4"),
+    ],
+)
+def test_warn_of_losses__names_the_types_that_are_stored(tmp_path, dtypes, message):
+    sites = {
+        name: SiteSpec((0, 1), tuple(range(N_NEURONS)), ("h0", "h1"), dtype)
+        for name, dtype in zip(("mlp", "residual"), dtypes, strict=False)
+    }
+    writer = created(tmp_path / "r.zarr", sites=sites)
+    writer.location.write(unit_file(0), b'{"files": {}, "counts": {"clipped": 3}}')
+    with pytest.warns(UserWarning, match=f"3 activations of .* are {message}"):
+        writer.warn_of_losses(remedy="do", cause="")
+
+
 def test_write_unit__keeps_the_counts(tmp_path):
     written(tmp_path / "r.zarr")
     assert '"clipped": 3' in (tmp_path / "r.zarr" / unit_file(3)).read_text()

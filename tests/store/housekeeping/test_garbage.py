@@ -12,7 +12,8 @@ import zarr
 from actome.store.archive import open as open_recording
 from actome.store.errors import InputError, MissingFileError
 from actome.store.housekeeping import append, gc
-from actome.store.housekeeping.staging import staged_for, staging_path
+from actome.store.housekeeping.garbage import _groups_and_staged
+from actome.store.housekeeping.staging import remove_leftovers, repair, staged_for, staging_path
 from actome.store.integrity import verify
 from actome.store.location import Location
 from actome.store.results import save_result
@@ -135,6 +136,33 @@ def test_gc__brings_back_what_was_put_aside(recorded, tmp_path):
     assert files(a) == before
     a.rename(staging_path(a, "append").with_suffix(".replaced"))
     assert [g.done for g in gc(a, older_than=0)] == ["brought back"]  # asked for by its own name
+
+
+def test_gc__brings_nothing_back_that_was_removed_meanwhile(recorded, tmp_path, monkeypatch):
+    a = recorded("a", list("abc"))
+    staged = staging_path(a, "append")
+    aside = staging_path(a, "append").with_suffix(".replaced")
+    gone = ([str(tmp_path / "gone.zarr")], [staged, aside])
+    monkeypatch.setattr("actome.store.housekeeping.garbage._groups_and_staged", lambda location: gone)
+    for dry_run in (True, False):
+        assert gc(tmp_path, older_than=0, dry_run=dry_run) == []
+    monkeypatch.setattr("actome.store.housekeeping.staging.leftovers", lambda path: [staged, aside])
+    assert not repair(tmp_path / "b.zarr")
+    remove_leftovers(a)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_gc__looks_at_nothing_inside_a_group_and_lists_each_group_once(recorded, tmp_path, monkeypatch):
+    paths = [recorded(name, list("abc")) for name in ("a", "b", "c")]
+    (paths[0] / "mlp/.x.append-12345678.staging").mkdir()
+    listed, walked, keys, walk = [], [], Location.keys, os.walk
+    monkeypatch.setattr(Location, "keys", lambda self: listed.append(self.name) or keys(self))
+    assert gc(tmp_path, older_than=0) == []
+    assert sorted(listed) == ["a.zarr", "b.zarr", "c.zarr"]
+    monkeypatch.setattr(os, "walk", lambda top: (walked.append(at[0]) or at for at in walk(top)))
+    groups, staged = _groups_and_staged(Location.of(tmp_path))
+    assert (groups, staged) == ([str(path) for path in paths], [])
+    assert sorted(walked) == [str(tmp_path), *groups]
 
 
 def test_gc__on_a_store_without_folders(tiny):

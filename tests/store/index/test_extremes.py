@@ -67,8 +67,20 @@ def test_quantiles__agree_with_numpy(values):
 
 
 @pytest.mark.parametrize("n", [0, 1, 5, SAMPLE, SAMPLE + 1, 10 * SAMPLE + 3])
-def test_sampled_rows__are_spread_evenly(n):
+def test_sampled_rows__are_one_of_each_part(n):
     rows = sampled_rows(n)
     assert len(rows) == min(n, SAMPLE) == len(set(rows.tolist()))
-    if n:
-        assert rows[0] == 0 and rows[-1] < n and np.ptp(np.diff(rows)) <= 1 if len(rows) > 1 else True
+    parts = (np.arange(len(rows) + 1) * n) // max(len(rows), 1)
+    assert (parts[:-1] <= rows).all() and (rows < parts[1:]).all()
+
+
+def test_sampled_rows__do_not_meet_the_same_place_of_every_prompt():
+    place = sampled_rows(SAMPLE * 64) % 64
+    assert len(np.unique(place)) == 64 and np.bincount(place).max() < 2 * SAMPLE / 64
+
+
+def test_extremes__of_many_equal_values_few_are_looked_at():
+    extremes = Extremes(4, 3, np.float16)
+    assert extremes._candidates(np.zeros((1000, 3), np.float16)).sum() == 4 * 3
+    extremes.add(np.zeros((1000, 3), np.float16), np.arange(1000))
+    assert not extremes._candidates(np.zeros((1000, 3), np.float16)).any()

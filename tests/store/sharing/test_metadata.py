@@ -13,10 +13,11 @@ from ruamel.yaml import YAML
 
 from actome.store.archive import open as open_entry
 from actome.store.errors import InputError
+from actome.store.licence import combine
 from actome.store.location import Location
 from actome.store.sharing import export
 from actome.store.sharing.description import Item, Package
-from actome.store.sharing.licence import combine, hub_fields, licence_file
+from actome.store.sharing.licence import hub_fields, licence_file
 
 
 def read_yaml(text: str):

@@ -16,6 +16,7 @@ from actome.store.sharing import export, receive
 from actome.store.sharing.checksums import check_names, read_sums
 from actome.store.sharing.container import digest_file
 
+from ..killing import KilledError, killed_after
 from .test_package import digest_of, files_of
 
 FORMS = {"folder": ("p", False), "zip": ("p.zip", False), "packed": ("p", True)}
@@ -98,11 +99,12 @@ def test_receive__into_another_catalog(lab, tmp_path):
 
 def test_receive__removes_what_a_killed_import_left(lab, tmp_path):
     export(lab.recording, tmp_path / "p")
-    left = tmp_path / "archive" / ".import.partial" / "new"
-    left.mkdir(parents=True)
-    (left / "half").write_text("x")
+    with pytest.raises(KilledError), killed_after(40, tmp_path / "archive"):
+        receive(tmp_path / "p", tmp_path / "archive")
+    (left,) = (tmp_path / "archive").glob(".*")
     receive(tmp_path / "p", tmp_path / "archive")
     assert not left.exists()
+    assert verify(tmp_path / "archive/words.zarr") == []
 
 
 # --- packages that are not what was exported
@@ -179,7 +181,7 @@ def test_receive__refuses_a_zip_with_a_member_that_leads_out(folder, tmp_path, n
         for key, content in files_of(folder).items():
             file.writestr(key, content if key != "SHA256SUMS" else sums)
         file.writestr(name, b"x")
-    refused(tmp_path / "bad.zip", tmp_path / "a", "leads out of the package")
+    refused(tmp_path / "bad.zip", tmp_path / "a", "is refused: its member .* leads out of it")
     assert not (tmp_path / "out").exists()
 
 
@@ -190,7 +192,7 @@ def test_receive__refuses_links(folder, tmp_path):
         link = zipfile.ZipInfo("words.zarr/link")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         file.writestr(link, "/etc/passwd")
-    refused(tmp_path / "bad.zip", tmp_path / "a", "'words.zarr/link' is a link")
+    refused(tmp_path / "bad.zip", tmp_path / "a", "its member 'words.zarr/link' is a symbolic link")
     os.symlink("/etc", folder / "words.zarr" / "etc")
     refused(folder, tmp_path / "a", "'words.zarr/etc' is a link")
 
@@ -200,7 +202,7 @@ def test_receive__refuses_an_inner_zip_with_a_member_that_leads_out(lab, tmp_pat
     with zipfile.ZipFile(tmp_path / "p" / "words.zip", "a") as file:
         file.writestr("../../out", b"x")
     resum(tmp_path / "p", "words.zip")
-    refused(tmp_path / "p", tmp_path / "a", "leads out of the package")
+    refused(tmp_path / "p", tmp_path / "a", "is refused: its member .* leads out of it")
     assert not (tmp_path / "out").exists()
 
 
@@ -211,7 +213,7 @@ def test_receive__refuses_a_name_that_stands_twice(folder, tmp_path):
     ):
         for key, content in [*files_of(folder).items(), ("README.md", b"other")]:
             file.writestr(key, content)
-    refused(tmp_path / "bad.zip", tmp_path / "a", "'README.md' stands twice")
+    refused(tmp_path / "bad.zip", tmp_path / "a", "its member 'README.md' is there twice")
 
 
 def test_receive__says_what_is_no_package(lab, tmp_path):

@@ -13,6 +13,7 @@ from actome.store.archive import open as open_entry
 from actome.store.archive import save
 from actome.store.blocks import prompt_level
 from actome.store.errors import InputError
+from actome.store.housekeeping import merge
 from actome.store.integrity import verify
 from actome.store.location import Location
 from actome.store.results import save_result
@@ -20,8 +21,10 @@ from actome.store.sharing import export
 from actome.store.sharing.cut import Cut
 from actome.store.sharing.subset import Part
 from actome.store.validation import validate
+from actome.store.yaml import parse_mapping
 
 from ...strategies import recordings
+from ..housekeeping.conftest import write
 
 
 def part_of(lab, tmp_path, **options):
@@ -29,6 +32,23 @@ def part_of(lab, tmp_path, **options):
     path = tmp_path / "p" / "words.zarr"
     assert verify(path) == [] and validate(path) == []
     return path
+
+
+def test_export__a_part_of_a_merged_recording_keeps_all_its_paradigms(tmp_path):
+    for name in "ab":
+        text = (
+            f"name: {name}\nprompts:\n  - {{text: one of {name}, condition: x}}\n"
+            f"  - {{text: two of {name}, condition: y}}\n"
+        )
+        ids, columns = [f"{name}1", f"{name}2"], {"condition": ["x", "y"]}
+        write(tmp_path / f"{name}.zarr", ids, columns=columns, paradigm=text)
+    merge([tmp_path / "a.zarr", tmp_path / "b.zarr"], tmp_path / "m.zarr")
+    export(tmp_path / "m.zarr", tmp_path / "p", conditions=["x"])
+    folder = tmp_path / "p/m.zarr/actome"
+    for name, file in (("a", "paradigm.yaml"), ("b", "paradigm-2.yaml")):
+        shared = parse_mapping((folder / file).read_text(), "paradigm", "of the part")
+        assert shared == {"name": name, "prompts": [{"text": f"one of {name}", "condition": "x"}]}
+    assert verify(tmp_path / "p/m.zarr") == []
 
 
 def test_export__layers_and_conditions_are_those_of_the_source(lab, tmp_path):
@@ -149,6 +169,13 @@ def test_export__text_becomes_its_digest(lab, tmp_path):
     words = [t.encode() for t in (*texts, "the cat", "secret", "Say:")]
     assert b"the cat" in stored and not [w for w in words if w in content and len(w) > 4]
     assert "## Text that is not shared" in (tmp_path / "p" / "README.md").read_text()
+
+
+def test_export__names_of_source_files_are_not_shared_where_text_is_not(lab, tmp_path):
+    (lab.recording / "actome/sources.json").write_text('{"the cat.npy": "sha256:0"}')
+    (tmp_path / "told").mkdir()
+    assert (part_of(lab, tmp_path / "told", layers=[4]) / "actome/sources.json").is_file()
+    assert not (part_of(lab, tmp_path, text="digest") / "actome/sources.json").exists()
 
 
 def test_export__labels_that_are_named_stay_readable(lab, tmp_path):

@@ -5,14 +5,16 @@ from typing import Final
 
 import numpy as np
 
+from ..allocate import default_unit
 from ..errors import InputError
 from ..imports.stream import check_target
-from ..layout import Grain, choose_unit, site_layout
+from ..layout import Grain, site_layout
 from .chain import Chain
 from .deriving import derived, operation, write_derived
 from .finished import Finished
 
 _LARGEST_SHARD: Final = 2**30  # Blosc takes at most 2 GB at once, and whoever reads one chunk holds it
+_LARGEST_UNIT: Final = 2**32  # of all layers and sites; the moments of a unit are held at once
 
 
 def rechunk(
@@ -71,9 +73,13 @@ def _check_grain(source: Finished, grain: Grain) -> None:
         if size is not None and not (isinstance(size, (int, np.integer)) and 1 <= size <= most):
             raise InputError(f"{name} must be a whole number from 1 to {most} here, got {size!r}")
     n_tokens = source.n_tokens
-    layer = max(spec.bytes_per_layer(n_tokens) for spec in source.sites.values())
-    all_layers = sum(spec.bytes_per_layer(n_tokens) * len(spec.layers) for spec in source.sites.values())
-    unit = grain.unit or choose_unit(source.n_prompts, layer, all_layers)
+    unit = grain.unit or default_unit(source.n_prompts, n_tokens, source.sites)
+    per_prompt = sum(spec.bytes_per_prompt(n_tokens) for spec in source.sites.values())
+    if unit > 1 and unit * per_prompt > _LARGEST_UNIT:
+        raise InputError(
+            f"a unit of {unit} prompts would be {unit * per_prompt / 2**30:.1f} GB, of at most "
+            f"{_LARGEST_UNIT / 2**30:g}; choose a unit of at most {max(1, _LARGEST_UNIT // per_prompt)}"
+        )
     for site, spec in source.sites.items():
         itemsize = np.dtype(spec.dtype).itemsize
         shard = site_layout(unit, n_tokens, len(spec.neurons), itemsize, grain).shard

@@ -37,8 +37,6 @@ def remove(path: str | os.PathLike[str]) -> None:
         There is nothing at `path`.
     """
     location = Location.of(path)
-    if location.zip_file:
-        raise InputError(f"{location} is a ZIP file; remove the file itself")
     if location.is_local:
         repair(Path(location.root))
     check_removable(location)
@@ -57,6 +55,8 @@ def check_removable(location: Location) -> None:
     InputError, MissingFileError
         As `remove`.
     """
+    if location.zip_file:
+        raise InputError(f"{location} is a ZIP file; remove the file itself")
     if not location.exists():
         location.group()  # says that there is nothing
     if not is_ours(attributes_of(location)):

@@ -1,5 +1,6 @@
 """Appending in place: a reader meets the old state or the new one, whatever happens in between."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,62 @@ def test_append__twice_and_with_renumbered_runs(recorded, pair):
     assert ds["extra"].to_numpy().tolist() == [""] * 14 + ["e"]
     assert [step["name"] for step in provenance_of(a)["operations"]] == ["append", "append"]
     assert verify(a) == []
+
+
+def test_append__keeps_the_order_of_paradigms(recorded):
+    a, b, c = (recorded(name, [name], paradigm=f"name: {name}\n") for name in "abc")
+    append(a, b)
+    append(a, c)
+    names = ("paradigm.yaml", "paradigm-2.yaml", "paradigm-3.yaml")
+    assert [(a / "actome" / name).read_text() for name in names] == [f"name: {x}\n" for x in "abc"]
+
+
+@pytest.mark.parametrize(
+    ("there", "added"),
+    [(np.int32([1]), np.array([2**40 + 5])), (np.float32([1]), np.array([0.1]))],
+)
+def test_append__refuses_labels_that_its_columns_do_not_hold(recorded, tmp_path, there, added):
+    a = recorded("a", ["a"], columns={"age": there})
+    b = recorded("b", ["b"], columns={"age": added})
+    before = files(a)
+    with pytest.raises(
+        InputError, match=rf"'age' of .*a\.zarr is {there.dtype}, .*b\.zarr as they are; merge"
+    ):
+        append(a, b)
+    assert files(a) == before
+    merged = open_recording(merge([a, b], tmp_path / "m.zarr"))
+    assert merged["age"].to_numpy().tolist() == [1, added[0]]
+
+
+def test_append__labels_of_a_wider_type_that_come_through_are_taken(recorded):
+    a = recorded("a", ["a"], columns={"age": np.int32([1])})
+    append(a, recorded("b", ["b"], columns={"age": np.array([7])}))
+    assert open_recording(a)["age"].to_numpy().tolist() == [1, 7]
+    assert open_recording(a)["age"].dtype == np.int32
+
+
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_append__syncs_files_and_folders_before_the_old_state_goes(pair, tmp_path, monkeypatch, exchanged):
+    if not exchanged:
+        without_exchange(monkeypatch)
+    a, b = pair
+    old = {p.stat().st_ino for p in (a, *a.rglob("*"))}
+    synced, synced_after, fsync = set(), set(), os.fsync
+
+    def noted(descriptor):
+        fsync(descriptor)
+        if a.stat().st_ino in old:
+            synced.add(os.fstat(descriptor).st_ino)
+        elif any(p.stat().st_ino in old for p in tmp_path.glob(".a.zarr.*")):
+            synced_after.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    append(a, b)
+    new = {p.stat().st_ino: p for p in (a, *a.rglob("*"))}
+    assert a.stat().st_ino not in old
+    assert [str(p) for i, p in new.items() if i not in old | synced] == []
+    assert any(p.is_file() for i, p in new.items() if i in old)
+    assert synced_after == {tmp_path.stat().st_ino}  # its new name, once it has it
 
 
 def test_append__drops_an_index(pair):

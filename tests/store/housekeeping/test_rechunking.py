@@ -1,12 +1,10 @@
 """A recording cut otherwise: every number as it was."""
 
-import sys
-
 import pytest
 
 from actome.store.archive import open as open_recording
 from actome.store.errors import InputError
-from actome.store.housekeeping import rechunk
+from actome.store.housekeeping import rechunk, rechunking
 from actome.store.integrity import verify
 from actome.store.location import Location
 from actome.store.validation import validate
@@ -62,7 +60,18 @@ def test_rechunk__refuses_sizes_that_are_not_possible(recorded, tmp_path, sizes,
     assert not (tmp_path / "r.zarr").exists()
 
 
+@pytest.mark.parametrize("cube", [True, False])
+def test_rechunk__refuses_a_unit_that_no_memory_holds(recorded, tmp_path, monkeypatch, cube):
+    source = recorded("a", list("abc"), cube=cube)
+    per_prompt = 2 * 3 * (24 + cube * 3 * 4)
+    monkeypatch.setattr(rechunking, "_LARGEST_UNIT", 2 * per_prompt)
+    with pytest.raises(InputError, match=r"a unit of 3 prompts would be .* GB, .* a unit of at most 2"):
+        rechunk(source, tmp_path / "r.zarr", unit=3)
+    assert not (tmp_path / "r.zarr").exists()
+    assert verify(rechunk(source, tmp_path / "r.zarr", unit=2)) == []
+
+
 def test_rechunk__refuses_a_shard_that_no_reader_could_hold(recorded, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["actome.store.housekeeping.rechunk"], "_LARGEST_SHARD", 100)
+    monkeypatch.setattr(rechunking, "_LARGEST_SHARD", 100)
     with pytest.raises(InputError, match=r"a shard of site 'mlp' would be .* GB, of at most 1"):
         rechunk(recorded("a", list("abc")), tmp_path / "r.zarr", unit=3)

@@ -68,6 +68,7 @@ def cast(path: str | os.PathLike[str], out: str | os.PathLike[str], dtype: str, 
     step = operation("cast", [source], dtype=dtype, clip=clip)
     sites = {site: replace(spec, dtype=dtype) for site, spec in source.sites.items()}
     chain, storage = Chain.whole(source), np.dtype(dtype)
+    counted = chain.counts(slice(0, chain.n_prompts))
     if not clip:
         _check_values(chain, storage)
     write_derived(
@@ -75,11 +76,11 @@ def cast(path: str | os.PathLike[str], out: str | os.PathLike[str], dtype: str, 
         location,
         provenance=derived(provenance, step),
         sites=sites,
-        content=lambda chain, prompts: _cast_unit(chain, prompts, storage),
+        content=lambda chain, prompts: _cast_unit(chain, prompts, storage, "nonfinite" not in counted),
     )
     writer = RecordingWriter(location)
-    if writer.counts().get("clipped", 0) > chain.counts(slice(0, chain.n_prompts)).get("clipped", 0):
-        writer.warn_of_losses(remedy="cast to float32 to keep them", cause=", as in what was cast")
+    if writer.counts().get("clipped", 0) > counted.get("clipped", 0):
+        writer.warn_of_losses(remedy="cast to a wider type to keep them", cause=", as in what was cast")
     return str(location)
 
 
@@ -105,8 +106,11 @@ def _check_values(chain: Chain, storage: np.dtype[Any]) -> None:
                     )
 
 
-def _cast_unit(chain: Chain, prompts: slice, storage: np.dtype[Any]) -> Content:
-    """Return a unit in another type: where that is narrower, with moments and counts of what is stored."""
+def _cast_unit(chain: Chain, prompts: slice, storage: np.dtype[Any], counts_nonfinite: bool) -> Content:
+    """Return a unit in another type: where that is narrower, with moments and counts of what is stored.
+
+    A cast makes no value infinite: those that the source counted are counted already, of all sites.
+    """
     labels, cubes, moments, counts = as_it_is(chain, prompts)
     narrowed: dict[str, _NarrowedCube] = {}
     for site in cubes:
@@ -117,7 +121,8 @@ def _cast_unit(chain: Chain, prompts: slice, storage: np.dtype[Any]) -> Content:
     if narrowed:
         lost = [cube.lost for cube in narrowed.values()]
         counts["clipped"] = counts.get("clipped", 0) + sum(n["clipped"] for n in lost)
-        counts["nonfinite"] = sum(n["nonfinite"] for n in lost)
+        if counts_nonfinite:
+            counts["nonfinite"] = sum(n["nonfinite"] for n in lost)
     return labels, {**cubes, **narrowed}, moments, counts
 
 

@@ -1,13 +1,14 @@
 """A recording in another type: every number as near as the type allows, and its losses counted."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from actome.store.archive import open as open_recording
 from actome.store.errors import InputError
-from actome.store.housekeeping import cast
+from actome.store.housekeeping import cast, merge, rechunk
 from actome.store.integrity import verify
 from actome.store.location import Location
 from actome.store.moments import masked_moments
@@ -64,7 +65,7 @@ def test_cast__values_that_are_not_finite_stay_and_are_counted(recorded, tmp_pat
     values = np.ones((3, 3, 2, 3))
     values[:, 0, 0, 0], values[1, 0, 1, 1] = np.inf, np.nan
     with np.errstate(invalid="ignore"):
-        source = recorded("a", list("abc"), values=values, counts={"clipped": 0, "nonfinite": 0})
+        source = recorded("a", list("abc"), values=values, counts={"clipped": 0})  # as `save` leaves them
     out = tmp_path / "c.zarr"
     cast(source, out, "float16")
     stored = open_recording(out).activation.to_numpy()
@@ -73,6 +74,30 @@ def test_cast__values_that_are_not_finite_stay_and_are_counted(recorded, tmp_pat
     assert n_odd > 3
     assert RecordingWriter(Location.of(out)).counts() == {"clipped": 0, "nonfinite": n_odd}
     np.testing.assert_array_equal(open_recording(out).activation, open_recording(source).activation)
+
+
+def test_cast__keeps_what_was_counted_of_the_sites_that_it_does_not_narrow(recorded, tmp_path):
+    source = recorded("a", [f"p{i}" for i in range(11)], counts={"clipped": 0, "nonfinite": 2})
+    cast(source, tmp_path / "c.zarr", "float16")
+    counts = [RecordingWriter(Location.of(path)).counts() for path in (source, tmp_path / "c.zarr")]
+    assert counts[0] == counts[1]
+    assert counts[1]["nonfinite"] > 2
+
+
+def test_cast__warns_in_the_words_of_its_type(recorded, tmp_path):
+    source = recorded("a", ["x"], dtype="float64", values=np.float64(1e300), counts={"clipped": 0})
+    with pytest.warns(UserWarning, match=r"what float32 holds and are kept as 3\.40282e\+38.*a wider type"):
+        cast(source, tmp_path / "c.zarr", "float32", clip=True)
+
+
+@pytest.mark.parametrize("n", [2, 11])
+def test_cast__of_a_merged_recording_keeps_the_order_of_its_paradigms(recorded, tmp_path, n):
+    parts = [recorded(f"r{i}", [f"p{i}"], paradigm=f"name: q{i}\n") for i in range(n)]
+    merged = merge(parts, tmp_path / "m.zarr")
+    names = ["paradigm.yaml", *(f"paradigm-{i}.yaml" for i in range(2, n + 1))]
+    for path in (merged, cast(merged, tmp_path / "c.zarr", "float16"), rechunk(merged, tmp_path / "r.zarr")):
+        kept = [(Path(path) / "actome" / name).read_text() for name in names]
+        assert kept == [f"name: q{i}\n" for i in range(n)]
 
 
 def test_cast__refuses(recorded, tmp_path):

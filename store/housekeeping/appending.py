@@ -6,18 +6,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 
 from ..allocate import create_columns
 from ..errors import InputError
 from ..location import Location, quiet_zarr
 from ..manifest import INDEX, MANIFEST, ROOT
+from ..precision import keeps
 from ..writer import RecordingWriter
 from .chain import Chain, Numbering
 from .deriving import carry_files, derived, operation, write_pending
 from .finished import Finished
 from .joining import Duplicates, join, joined_provenance
-from .staging import put_in_place, remove_leftovers, repair, staging_path
+from .staging import put_in_place, remove_leftovers, repair, staging_path, sync
 
 _NOT_KEPT = (MANIFEST, INDEX)  # written anew; built anew from the numbers
 
@@ -72,10 +74,23 @@ def append(
             raise InputError(f"{location} was replaced by another process just now; try again")
         chain = join([Finished.of(path), Finished.of(source)], runs=runs, duplicates=duplicates)
         if len(chain.rows[1]):
+            _check_types(chain)
             remove_leftovers(place)
             step = operation("append", chain.sources, runs=runs, duplicates=duplicates)
             _replace(place, chain, derived(joined_provenance(chain.sources), step))
     return str(location)
+
+
+def _check_types(chain: Chain) -> None:
+    """Refuse labels that the columns that are there do not hold; they keep their types."""
+    first, second = chain.sources
+    for name in first.columns:
+        dtype, values = np.dtype(first.array(name).dtype), chain.labels[name].to_numpy()
+        if dtype.kind != "T" and not keeps(dtype, values):
+            raise InputError(
+                f"column {name!r} of {first.location} is {dtype}, which does not hold all values of "
+                f"{second.location} as they are; merge the two into a new recording"
+            )
 
 
 def _replace(place: Path, chain: Chain, provenance: dict[str, Any]) -> None:
@@ -143,8 +158,7 @@ def _grow(location: Location, chain: Chain, provenance: dict[str, Any]) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """Have the files that are not shared on the disk before they replace what is."""
-    for path in folder.rglob("*"):
-        if path.is_file() and path.stat().st_nlink == 1:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+    """Have the files that are not shared, and the names of all, on the disk before they replace what is."""
+    for path in (*folder.rglob("*"), folder):
+        if path.is_dir() or path.stat().st_nlink == 1:
+            sync(path)
