@@ -48,7 +48,7 @@ class Recorded:
         self.moments = {site: open_recording(name, site=site, level="prompt") for site in sites}
         has_cube = self.inputs["keep"] == "full"
         self.cubes = {site: open_recording(name, site=site, level="token") for site in sites if has_cube}
-        self._root = open_group(self.location, None, {"prompt": array_of(group, "recorded").chunks[0]})
+        self._root = open_group(self.location, group, None, {"prompt": array_of(group, "recorded").chunks[0]})
         self.numbers = np.flatnonzero(self._root["recorded"].to_numpy())
         first = self.moments[sites[0]]
         labels = [c for c in first.coords if first[c].dims == ("prompt",) and c not in _COMPUTED]

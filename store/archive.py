@@ -81,11 +81,11 @@ def open(
             "or record it with keep='full'"
         )
     if level == "prompt" or not has_cube:
-        ds = open_group(location, f"{site}/summary", _merged_chunks(group, f"{site}/summary/mean"))
-        numbers = open_group(location, site, {}, drop=("activation",))
+        ds = open_group(location, group, f"{site}/summary", _merged_chunks(group, f"{site}/summary/mean"))
+        numbers = open_group(location, group, site, {}, drop=("activation",))
         ds = ds.assign_coords(numbers.variables)
     else:
-        ds = open_group(location, site, _chunks(group, f"{site}/activation"))
+        ds = open_group(location, group, site, _chunks(group, f"{site}/activation"))
         ds = ds.set_coords([v for v in ("hook_name",) if v in ds])
     ds = _join_labels(ds, location, group)
     if not recorded.all():
@@ -139,7 +139,7 @@ def _open_result(location: Location, group: zarr.Group, site: str | None, level:
         raise InputError(f"{location.name} is a result; only a recording has a site and a level")
     if "kind" in group.attrs and "manifest_digest" not in group.attrs:
         raise InputError(f"{location.name} was not written to its end; remove it and save it again")
-    return open_group(location, None, {})
+    return open_group(location, group, None, {})
 
 
 def sites_of(group: zarr.Group) -> list[str]:
@@ -190,10 +190,14 @@ def _merged_chunks(group: zarr.Group, name: str) -> dict[str, int]:
 
 
 def open_group(
-    location: Location, group: str | None, chunks: Mapping[str, int], *, drop: tuple[str, ...] = ()
+    location: Location,
+    root: zarr.Group,
+    group: str | None,
+    chunks: Mapping[str, int],
+    *,
+    drop: tuple[str, ...] = (),
 ) -> xr.Dataset:
     """Open one group: arrays of one dimension in memory, the others in the given chunks of Dask."""
-    root = location.group()
     consolidated = bool(root.metadata.consolidated_metadata)
     with quiet_zarr():
         ds = xr.open_dataset(
@@ -240,7 +244,7 @@ def _reader(location: Location, path: str, root: zarr.Group) -> ShardedArray | z
 
 def _join_labels(ds: xr.Dataset, location: Location, group: zarr.Group) -> xr.Dataset:
     """Add the root's columns; those along ``token`` only to the cube."""
-    root = open_group(location, None, {"prompt": _unit(group)}).drop_vars("recorded")
+    root = open_group(location, group, None, {"prompt": _unit(group)}).drop_vars("recorded")
     if "token" not in ds.dims:
         root = root.drop_vars([v for v in root if "token" in root[v].dims])
     labels = [v for v in root if v != "logprob"]

@@ -20,11 +20,8 @@ from .manifest import (
     root_bytes,
     unit_file,
     unit_files,
-    write_manifest,
 )
 from .provenance import digest_bytes, digest_pieces
-
-__all__ = ["MANIFEST", "compare", "unit_file", "unit_files", "verify", "write_manifest"]
 
 _RECORDED = "recorded/zarr.json"
 _UNIT = re.compile(r"actome/units/\d+\.json")

@@ -100,7 +100,7 @@ def is_listed(location: "Location", key: str) -> bool:
     if key.startswith("actome/"):
         return False
     if location.root.endswith(INDEX.rstrip("/")):  # an index has a manifest of its own
-        return f"{INDEX}{key}" in (listed_files(location.fetch("manifest.json")) or {})
+        return f"{INDEX}{key}" in (listed_files(location.fetch(INDEX_MANIFEST.removeprefix(INDEX))) or {})
     try:
         root = noted_root(location.fetch(ROOT))
     except FileNotFoundError:

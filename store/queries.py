@@ -18,7 +18,7 @@ from .archive import array_of, opened_from
 from .blocks import activation_array, level_of, valid_tokens
 from .errors import InputError
 from .index.build import K, index_of, index_source
-from .index.extremes import Extremes
+from .index.extremes import BothEnds
 from .index.parquet import token_ids
 from .moments import Measure, check_measure
 
@@ -284,6 +284,7 @@ def _needed_index(ds: xr.Dataset) -> zarr.Group:
 
 
 def _looked_up(index: zarr.Group, layer: int, neuron: int) -> Ends:
+    """Read the extremes of one neuron from the index."""
     value, prompt, token = (
         np.asarray(array_of(index, f"extreme_{n}")[:, :, layer, neuron]) for n in ("value", "prompt", "token")
     )
@@ -294,14 +295,12 @@ def _scanned(ds: xr.Dataset, layer: int, neuron: int, k: int) -> Ends:
     """Find the extremes of one neuron in the cube, one chunk of prompts at a time."""
     cube = activation_array(ds)[:, :, layer : layer + 1, neuron : neuron + 1]
     valid, n_tokens, start = valid_tokens(ds), ds.sizes["token"], 0
-    ends = [Extremes(k, 1, cube.dtype) for _ in ("high", "low")]
+    ends = BothEnds(k, 1, cube.dtype)
     for n_prompts in cube.chunks[0]:
         prompts = slice(start, start + n_prompts)
         rows = cube[prompts].compute()[..., 0][valid[prompts]]  # (row, neuron)
-        for end, signed in zip(ends, (rows, -rows), strict=True):
-            end.add(signed, np.flatnonzero(valid[prompts]) + start * n_tokens)
+        ends.add(rows, np.flatnonzero(valid[prompts]) + start * n_tokens)
         start += n_prompts
-    (high, high_row), (low, low_row) = (end.result() for end in ends)
-    value, row = np.stack([high, -low])[..., 0], np.stack([high_row, low_row])[..., 0]
+    value, row = (x[..., 0] for x in ends.result())
     prompt, token = (np.where(row >= 0, x, -1) for x in divmod(row, n_tokens))
     return value, prompt, token

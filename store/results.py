@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import numpy as np
 import xarray as xr
 
-from . import integrity
 from .errors import InputError, InputTypeError
 from .location import Location, quiet_zarr
+from .manifest import write_manifest
 
 
 def save_result(
@@ -59,5 +59,5 @@ def save_result(
     store = location.zarr_store(read_only=False)
     with quiet_zarr():
         out.to_zarr(store, mode="w-", zarr_format=3, consolidated=True, encoding=text)
-    integrity.write_manifest(location)
+    write_manifest(location)
     return str(location)

@@ -39,7 +39,9 @@ def validate(path: str | os.PathLike[str]) -> list[str]:
     breaches += _size_breaches(group, parts)
     if not breaches:
         for where, variables in parts.items():
-            breaches += schema.breaches_of(open_group(location, where.rstrip("/"), {}), variables, where)
+            breaches += schema.breaches_of(
+                open_group(location, group, where.rstrip("/"), {}), variables, where
+            )
     return breaches
 
 

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from . import integrity
 from .encoding import encode_chunk, encode_shard, encode_text, pad
 from .errors import InputError, short
 from .layout import Layout
 from .location import Location, quiet_zarr
+from .manifest import unit_file, unit_files, write_manifest
 from .moments import Bool, masked_moments
 from .precision import keeps
 from .provenance import digest_bytes
@@ -88,7 +88,7 @@ class RecordingWriter:
     def counts(self) -> dict[str, int]:
         """Add up what was counted while recording, over the units that are complete."""
         total: dict[str, int] = {}
-        for key in integrity.unit_files(self.location):
+        for key in unit_files(self.location):
             for name, n in json.loads(self.location.read(key))["counts"].items():
                 total[name] = total.get(name, 0) + n
         return total
@@ -141,7 +141,7 @@ class RecordingWriter:
     def unit_keys(self, units: Iterable[int]) -> list[str]:
         """List the files of some units."""
         numbers = {str(i) for i in units}
-        files = {integrity.unit_file(int(i)) for i in numbers}
+        files = {unit_file(int(i)) for i in numbers}
 
         def belongs(key: str) -> bool:
             path, _, chunk = key.partition("/c/")
@@ -197,7 +197,7 @@ class RecordingWriter:
             files |= self._write_chunks(pool, i, summary)
             files |= self._write_chunks(pool, i, labels)
             content = {"files": files, "counts": dict(counts or {})}
-            self.location.write(integrity.unit_file(i), json.dumps(content, indent=1).encode())
+            self.location.write(unit_file(i), json.dumps(content, indent=1).encode())
             unit = self.units[i]
             self._write_chunks(pool, i, {"recorded": np.ones(unit.stop - unit.start, dtype=bool)})
 
@@ -290,7 +290,7 @@ class RecordingWriter:
                 self.location.remove(key)
         with quiet_zarr():
             zarr.consolidate_metadata(self.location.zarr_store(read_only=False), zarr_format=3)
-        self.attrs["manifest_digest"] = integrity.write_manifest(self.location)
+        self.attrs["manifest_digest"] = write_manifest(self.location)
 
 
 def real_tokens(labels: Mapping[str, npt.NDArray[Any]], n_tokens: int) -> Bool:

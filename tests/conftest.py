@@ -50,13 +50,12 @@ def raise_if_computes() -> Callable[[], AbstractContextManager[Any]]:
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """Run a command in this process."""
+    """Run a command in this process: exit status, standard output and error."""
 
     def inner(*args):
         monkeypatch.setattr(sys, "argv", ["actome", *map(str, args)])
         with pytest.raises(SystemExit) as stop:
             cli.main()
-        code = stop.value.code or 0
-        return code, *capsys.readouterr()
+        return stop.value.code or 0, *capsys.readouterr()
 
     return inner

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from actome import cli
 from actome.store.archive import open as open_recording
 from actome.store.archive import save
 from actome.store.phantom import phantom
@@ -14,18 +13,10 @@ from actome.store.results import save_result
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run a command in this process, in a folder of its own."""
+def call(call, monkeypatch, tmp_path):
+    """Run a command in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-    def inner(*args):
-        monkeypatch.setattr(sys, "argv", ["actome", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        code = stop.value.code or 0
-        return code, *capsys.readouterr()
-
-    return inner
+    return call
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """The commands that keep an archive in order."""
 
 import json
-import sys
 import zipfile
 
 import numpy as np
 import pytest
 
-from actome import cli
 from actome.store.archive import open as open_recording
 from actome.store.archive import save
 from actome.store.catalog import open_catalog
@@ -30,19 +28,6 @@ def archive(tmp_path, monkeypatch):
     catalog.add("mean", "mean.zarr", derived_from=["one"])
     catalog.save()
     return tmp_path
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command in this process."""
-
-    def inner(*args):
-        monkeypatch.setattr(sys, "argv", ["actome", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code or 0, *capsys.readouterr()
-
-    return inner
 
 
 def test_merge_append_rechunk_cast__by_name_and_by_path(call, archive):

@@ -9,26 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actome import cli
 from actome.store.archive import open as open_recording
 
 from .store.import_sources import IDS, check_found, cube, table, token_ids, write_saelens, write_vllm
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "import.md"
 HOOKS = {"3": "blocks.3.hook_resid_post", "7": "blocks.7.hook_resid_post"}
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command in this process: exit status, standard output and error."""
-
-    def inner(*args):
-        monkeypatch.setattr(sys, "argv", ["actome", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code or 0, *capsys.readouterr()
-
-    return inner
 
 
 @pytest.fixture

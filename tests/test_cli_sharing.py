@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actome import cli
 from actome.store.archive import open as open_entry
 from actome.store.archive import save
 from actome.store.catalog import open_catalog
@@ -24,16 +23,9 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "sharing.md"
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command in this process: exit status, standard output and error."""
-
-    def inner(line):
-        monkeypatch.setattr(sys, "argv", ["actome", *shlex.split(line)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code or 0, *capsys.readouterr()
-
-    return inner
+def call(call):
+    """Run a command line as it stands in a document."""
+    return lambda line: call(*shlex.split(line))
 
 
 @pytest.fixture

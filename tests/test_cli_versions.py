@@ -1,11 +1,9 @@
 """`commit`, `log` and `tag` on the command line."""
 
 import json
-import sys
 
 import pytest
 
-from actome import cli
 from actome.store.archive import open as open_recording
 from actome.store.archive import save
 from actome.store.phantom import phantom
@@ -14,21 +12,14 @@ pytest.importorskip("icechunk")
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run a command in this process, in a folder with a catalog of one recording, `lab`."""
+def call(call, monkeypatch, tmp_path):
+    """Run a command in a folder with a catalog of one recording, `lab`."""
     save(phantom(n_prompts=2), tmp_path / "data" / "lab.zarr")
     (tmp_path / "catalog.yaml").write_text(
         "version: 1\nsources:\n  lab: {driver: zarr, args: {urlpath: '{{ CATALOG_DIR }}/data/lab.zarr'}}\n"
     )
     monkeypatch.chdir(tmp_path)
-
-    def inner(*args):
-        monkeypatch.setattr(sys, "argv", ["actome", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code or 0, *capsys.readouterr()
-
-    return inner
+    return call
 
 
 def test_commit_log_tag__make_list_and_name_versions(call):

@@ -19,15 +19,16 @@ from ..encoding import COMPRESSORS
 from ..errors import InputError
 from ..location import Location
 from ..manifest import INDEX as _FOLDER
+from ..manifest import INDEX_MANIFEST
 from ..moments import Bool
 from ..provenance import digest_pieces
 from ..schema import INDEX
-from .extremes import Extremes
+from .extremes import BothEnds
 from .parquet import write_tables
 from .quantiles import LEVELS, quantiles, sampled_rows
 
 FOLDER: Final = _FOLDER.rstrip("/")
-MANIFEST: Final = "manifest.json"
+MANIFEST: Final = INDEX_MANIFEST.removeprefix(_FOLDER)
 K: Final = 32  # tokens kept at either end
 
 BYTES_PER_NEURON: Final = 2 * K * 12 + 8 * len(LEVELS)  # before compression
@@ -168,20 +169,15 @@ def _index_site(cube: _Cube) -> dict[str, npt.NDArray[Any]]:
 
 def _index_part(cube: _Cube, layer: int, neurons: slice) -> dict[str, npt.NDArray[Any]]:
     """Index some neurons of a layer: value and row (end, rank, neuron), quantile (level, neuron)."""
-    ends = [Extremes(K, neurons.stop - neurons.start, cube.dtype) for _ in ("high", "low")]
+    ends = BothEnds(K, neurons.stop - neurons.start, cube.dtype)
     sample = sampled_rows(int(cube.n_before[-1]))
     kept = []
     for unit, (first, last) in enumerate(itertools.pairwise(cube.n_before)):
         rows, numbers = cube.rows(unit, layer, neurons)
-        for end, signed in zip(ends, (rows, -rows), strict=True):
-            end.add(signed, numbers)
+        ends.add(rows, numbers)
         kept.append(rows[sample[(sample >= first) & (sample < last)] - first])
-    (high, high_row), (low, low_row) = (end.result() for end in ends)
-    return {
-        "value": np.stack([high, -low]),
-        "row": np.stack([high_row, low_row]),
-        "quantile": quantiles(np.concatenate(kept)),
-    }
+    value, row = ends.result()
+    return {"value": value, "row": row, "quantile": quantiles(np.concatenate(kept))}
 
 
 def _joined(parts: list[list[dict[str, npt.NDArray[Any]]]], n_tokens: int) -> dict[str, npt.NDArray[Any]]:

@@ -101,6 +101,29 @@ class Extremes:
         self._row[where] = row[order][kept]
 
 
+class BothEnds:
+    """The k largest and the k smallest values of every column, from the same rows.
+
+    Parameters
+    ----------
+    k, n_neurons, dtype
+        As for `Extremes`.
+    """
+
+    def __init__(self, k: int, n_neurons: int, dtype: npt.DTypeLike) -> None:
+        self._high, self._low = (Extremes(k, n_neurons, dtype) for _ in range(2))
+
+    def add(self, values: npt.NDArray[Any], numbers: Int) -> None:
+        """Take further rows, as `Extremes.add` does."""
+        self._high.add(values, numbers)
+        self._low.add(-values, numbers)
+
+    def result(self) -> tuple[npt.NDArray[Any], Int]:
+        """Return values and rows, the high end first: (end, rank, neuron)."""
+        (high, high_row), (low, low_row) = self._high.result(), self._low.result()
+        return np.stack([high, -low]), np.stack([high_row, low_row])
+
+
 def _first_largest(keys: npt.NDArray[Any], k: int) -> npt.NDArray[np.bool_]:
     """Which are the k largest of their column, of equal ones the first: (row, neuron)."""
     if len(keys) <= k:

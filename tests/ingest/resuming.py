@@ -7,7 +7,8 @@ import xarray as xr
 
 import actome
 from actome.store.errors import InputError, MissingFileError
-from actome.store.integrity import MANIFEST, verify
+from actome.store.integrity import verify
+from actome.store.manifest import MANIFEST
 
 DATED = ("zarr.json", MANIFEST, "actome/index/manifest.json")  # the time of creation, or a digest of it
 

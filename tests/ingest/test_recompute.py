@@ -1,7 +1,6 @@
 """Computing recordings again: what holds, what does not, and which reason is named."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
 import actome
-from actome import Paradigm, cli
+from actome import Paradigm
 from actome.ingest import recompute as recompute_module
 from actome.ingest.models import load_model
 from actome.ingest.recompute import recompute
@@ -281,13 +280,7 @@ def test_recompute__bytes_that_cannot_be_read_are_one_clear_error(path, llama):
         recompute(path, model=llama, n_prompts=17)
 
 
-def test_verify__recompute_prints_the_verdict(llama, paradigm, tmp_path, monkeypatch, capsys):
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["actome", "verify", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code or 0, *capsys.readouterr()
-
+def test_verify__recompute_prints_the_verdict(call, llama, paradigm, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name, parts in (("m", llama), ("moved", moved(llama))):
         for part in parts:
@@ -295,17 +288,17 @@ def test_verify__recompute_prints_the_verdict(llama, paradigm, tmp_path, monkeyp
     path = tmp_path / "r.zarr"
     actome.record(str(tmp_path / "m"), paradigm, path, device="cpu")
     capsys.readouterr()
-    status, out, _ = call(path, "--recompute", 3)
+    status, out, _ = call("verify", path, "--recompute", 3)
     assert status == 0, out
     assert out.startswith("every byte is as it was written\n") and "the numbers hold\n" in out
-    status, out, _ = call(path, "--recompute", 3, "--model", tmp_path / "moved", "--json")
+    status, out, _ = call("verify", path, "--recompute", 3, "--model", tmp_path / "moved", "--json")
     content = json.loads(out)
     assert status == 1 and content["breaches"] == [] and not content["recomputed"]["holds"]
     assert content["recomputed"]["cause"].startswith("the weights")
     assert set(content["recomputed"]["changes"]["weights_digest"]) == {"then", "now"}
     (tmp_path / "m").rename(tmp_path / "elsewhere")
-    status, _, err = call(path, "--recompute", 3)
+    status, _, err = call("verify", path, "--recompute", 3)
     assert status == 2 and "--model" in err and err.count("\n") == 1
-    assert call(path, "--recompute", 3, "--model", tmp_path / "elsewhere")[0] == 0
-    assert "give both or neither" in call(path, "--model", "demo")[2]
-    assert call(path, "--recompute", 0)[0] == 2
+    assert call("verify", path, "--recompute", 3, "--model", tmp_path / "elsewhere")[0] == 0
+    assert "give both or neither" in call("verify", path, "--model", "demo")[2]
+    assert call("verify", path, "--recompute", 0)[0] == 2

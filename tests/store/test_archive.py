@@ -297,7 +297,7 @@ def test_save_result__bad_input(tiny_path, tmp_path):
 
 
 def test_open__a_result_that_was_not_written_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("actome.store.integrity.write_manifest", lambda location: None)
+    monkeypatch.setattr("actome.store.results.write_manifest", lambda location: None)
     path = save_result(
         xr.Dataset({"x": 1.0}, attrs={"manifest_digest": "of the source"}), tmp_path / "r.zarr"
     )

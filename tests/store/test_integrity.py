@@ -8,8 +8,9 @@ import xarray as xr
 from actome.store import integrity
 from actome.store.archive import save
 from actome.store.errors import MissingFileError
-from actome.store.integrity import MANIFEST, unit_file, verify, write_manifest
+from actome.store.integrity import verify
 from actome.store.location import Location
+from actome.store.manifest import MANIFEST, unit_file, write_manifest
 from actome.store.provenance import digest_bytes
 from actome.store.results import save_result
 

@@ -6,8 +6,9 @@ import pytest
 
 from actome.store.archive import save
 from actome.store.errors import DamagedError, InputError, MissingFileError
-from actome.store.integrity import MANIFEST, compare, write_manifest
+from actome.store.integrity import compare
 from actome.store.location import Location
+from actome.store.manifest import MANIFEST, write_manifest
 
 from .test_integrity import flip, unfinished
 

@@ -1,6 +1,5 @@
 """The same recording in every kind of place: the same numbers, the same checks, the same refusals."""
 
-import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from distributed.protocol import deserialize, serialize
 
 from actome.analyze.contrasts import compute_contrast
 from actome.analyze.glm import fit_glm
@@ -127,7 +127,7 @@ def test_open__a_partial_recording_gives_what_is_recorded(at, ds):
 
 
 def test_open__a_dataset_goes_to_another_process(at, ds):
-    there = pickle.loads(pickle.dumps(open_entry(at["tiny"])))
+    there = deserialize(*serialize(open_entry(at["tiny"])))
     np.testing.assert_array_equal(there["activation"], ds["activation"])
 
 

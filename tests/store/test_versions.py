@@ -1,10 +1,10 @@
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from distributed.protocol import deserialize, serialize
 from hypothesis import given, settings
 
 from actome.store.archive import open as open_recording
@@ -213,7 +213,7 @@ def test_open__by_a_name_of_the_catalog(history, tmp_path):
 
 
 def test_open__a_version_travels_to_other_processes(history):
-    ds = pickle.loads(pickle.dumps(open_recording(f"{history}@v2")))
+    ds = deserialize(*serialize(open_recording(f"{history}@v2")))
     assert float(ds["activation"][0, 0, 0, 0]) == 5
 
 

@@ -13,8 +13,9 @@ from zarr.storage import LocalStore
 from actome.store.allocate import SiteSpec, allocate
 from actome.store.archive import open as open_recording
 from actome.store.errors import InputError, MissingFileError
-from actome.store.integrity import unit_file, verify
+from actome.store.integrity import verify
 from actome.store.location import Location
+from actome.store.manifest import unit_file
 from actome.store.validation import validate
 from actome.store.writer import RecordingWriter
 
