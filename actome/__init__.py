@@ -26,11 +26,10 @@ if TYPE_CHECKING:
     from .store.index.build import build_index
     from .store.integrity import compare, verify
     from .store.paradigm import Paradigm
-    from .store.queries import firing_neurons, token_neurons, top_tokens
+    from .store.queries import firing_neurons, slice_catalog, token_neurons, top_tokens
+    from .store.queries.sql import sql
     from .store.results import save_result
     from .store.sharing import export, pull, push, receive
-    from .store.slices import slice_catalog
-    from .store.sql import sql
     from .store.validation import validate
     from .store.versions import commit, log, tag
 
@@ -63,8 +62,8 @@ _HOME = {
     "top_tokens": "store.queries",
     "firing_neurons": "store.queries",
     "token_neurons": "store.queries",
-    "slice_catalog": "store.slices",
-    "sql": "store.sql",
+    "slice_catalog": "store.queries",
+    "sql": "store.queries.sql",
     "build_index": "store.index.build",
     "append": "store.housekeeping",
     "merge": "store.housekeeping",

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from ..store.blocks import one_blas_thread, prompt_level
 from ..store.errors import InputError
 from ..store.moments import Float64, Measure, check_measure
-from ..store.queries import check_k, numbers, place_of
+from ..store.queries.neurons import check_k, numbers, place_of
 from ..store.schema import text_array
 
 _BLOCK_BYTES = 2**26  # all prompts of some neurons, held by one task

@@ -219,11 +219,11 @@ def compare(n_prompts: int, rounds: int, folder: Path) -> None:
 ASK = """
 import sys, time
 import actome
-ds = actome.open(sys.argv[1])
+ds, top_tokens = actome.open(sys.argv[1]), actome.top_tokens
 before = time.perf_counter()
-actome.top_tokens(ds, layer=int(sys.argv[2]), neuron=int(sys.argv[3]))
+top_tokens(ds, layer=int(sys.argv[2]), neuron=int(sys.argv[3]))
 first = time.perf_counter()
-actome.top_tokens(ds, layer=int(sys.argv[2]), neuron=int(sys.argv[3]) + 1)
+top_tokens(ds, layer=int(sys.argv[2]), neuron=int(sys.argv[3]) + 1)
 print(first - before, time.perf_counter() - first)
 """
 

@@ -1,5 +1,6 @@
 """Reading and writing recordings and results as xarray Datasets."""
 
+import itertools
 import math
 import os
 from collections.abc import Mapping
@@ -91,8 +92,7 @@ def open(
     if not recorded.all():
         ds = _keep_units(ds, recorded, _unit(group))
     else:
-        source = Opened(str(location), site, str(group.attrs.get("manifest_digest", "")))
-        _opened.update(dict.fromkeys(_dask_names(ds), source))
+        _remember(ds, Opened(str(location), site, str(group.attrs.get("manifest_digest", ""))))
     return ds.assign_attrs(
         group.attrs.asdict(), site=site, name=location.name.removesuffix(".zip").removesuffix(".zarr")
     )
@@ -113,20 +113,21 @@ class Opened:
 
 
 _opened: dict[str, Opened] = {}  # by the name that Dask has for an array as it was opened
+_MOST_OPENED = 10_000
 
 
-def _dask_names(ds: xr.Dataset) -> list[str]:
-    """Names of what decides which numbers are analysed: a Dataset that was sliced or changed has others."""
-    variables = [ds[v].variable for v in ("activation", "token_id") if v in ds.variables]
-    return [str(v.data.name) for v in variables if v.chunks is not None]
+def _remember(ds: xr.Dataset, source: Opened) -> None:
+    """Note where the arrays of a Dataset come from; what is sliced or changed gets another name from Dask."""
+    names = [str(v.data.name) for v in ds.variables.values() if v.chunks is not None]
+    _opened.update(dict.fromkeys(names, source))
+    for name in list(itertools.islice(_opened, max(0, len(_opened) - _MOST_OPENED))):
+        del _opened[name]
 
 
-def opened_from(ds: xr.Dataset) -> Opened | None:
-    """Say where a Dataset comes from whose numbers are still those that were opened."""
-    names = _dask_names(ds)
-    n_arrays = sum(v in ds.variables for v in ("activation", "token_id"))
-    found = {_opened.get(name) for name in names}
-    return found.pop() if len(names) == n_arrays and len(found) == 1 else None
+def opened_from(*arrays: xr.DataArray) -> Opened | None:
+    """Say where arrays come from whose numbers are still those that were opened; None if one's are not."""
+    found = {None if a.chunks is None else _opened.get(str(a.data.name)) for a in arrays}
+    return found.pop() if len(found) == 1 else None
 
 
 def _open_result(location: Location, group: zarr.Group, site: str | None, level: Level | None) -> xr.Dataset:

@@ -11,7 +11,7 @@ import pytest
 
 from actome.store.archive import open as open_recording
 
-from .store.import_sources import IDS, check_found, cube, table, token_ids, write_saelens, write_vllm
+from .store.imports.sources import IDS, check_found, cube, table, token_ids, write_saelens, write_vllm
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "import.md"
 HOOKS = {"3": "blocks.3.hook_resid_post", "7": "blocks.7.hook_resid_post"}

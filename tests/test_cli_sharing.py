@@ -17,7 +17,7 @@ from actome.store.integrity import verify
 from actome.store.location import Location
 from actome.store.queries import top_tokens
 
-from .store.servers import BUCKET, s3_server
+from .store.location.servers import BUCKET, s3_server
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "sharing.md"
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from .store.servers import static_server
+from .store.location.servers import static_server
 
 
 @pytest.fixture

@@ -41,8 +41,11 @@ def list_entries(
         print(json.dumps([_row(entries, name) for name in entries], indent=1))
         return
     width = max(map(len, entries), default=0)
-    for name, entry in entries.items():
-        print(f"{name:<{width}}  {entries.state(name):<9}  {_one_line(entry.description)}".rstrip())
+    lines = (
+        f"{name:<{width}}  {entries.state(name):<9}  {_one_line(entry.description)}".rstrip()
+        for name, entry in entries.items()
+    )
+    print(*lines, sep="\n", end="\n" if entries else "")
 
 
 def _row(entries: "Catalog", name: str) -> dict[str, Any]:
@@ -59,7 +62,8 @@ def _row(entries: "Catalog", name: str) -> dict[str, Any]:
 
 def _one_line(text: str) -> str:
     """Return a text that cannot move the cursor of a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
 
 
 def add(
@@ -74,7 +78,7 @@ def add(
 ) -> None:
     """Enter a recording or a result in the catalog, which is made if there is none."""
     from ..store.catalog import open_catalog
-    from ..store.catalog_edit import create
+    from ..store.catalog.edit import create
 
     if catalog and len(catalog) > 1:
         raise InputError(f"an entry is added to one catalog, got {len(catalog)}")

@@ -100,10 +100,10 @@ def rm(
 ) -> None:
     """Remove recordings or results, and their entries in the catalog."""
     from ..store.catalog import resolve
+    from ..store.catalog.search import made_of
     from ..store.housekeeping import remove
     from ..store.housekeeping.removing import check_removable
     from ..store.location import Location
-    from ..store.search import made_of
 
     entries = _catalog_for(catalog)
     locations = {_place(at): at for at in (Location.of(resolve(name, catalog)) for name in names)}
@@ -152,7 +152,7 @@ def _names_at(location: Any, entries: Any) -> list[str]:
 
 def _described(location: Any, names: list[str], made: Mapping[str, list[str]]) -> str:
     """Say what would be removed, and what the catalog knows to be derived from it."""
-    from ..store.search import descendants
+    from ..store.catalog.search import descendants
 
     digest = location.group().attrs.get("manifest_digest")
     n_bytes = sum(location.fs.size(f"{location.root}/{key}") for key in location.keys())

@@ -49,7 +49,7 @@ def query(
     from ..store import queries
     from ..store.archive import open as open_recording
     from ..store.catalog import resolve
-    from ..store.sql import sql as run_sql
+    from ..store.queries.sql import sql as run_sql
 
     def opened(level: Any) -> Any:
         return open_recording(name, site=site, catalog=catalog, level=level)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..allocate import is_allocated
 from ..errors import InputError, MissingFileError
 from ..location import Location
-from ..retries import clear_errors
+from ..location.retries import clear_errors
 from ..writer import RecordingWriter
 from .removing import attributes_of, is_ours, remove_empty_folders
 from .staging import leftovers, staged_for

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from ..claim import claimed_folder
 from ..errors import InputError
 from ..location import Location
+from ..location.claim import claimed_folder
 
 _BESIDE = re.compile(r"\.(?P<name>.+)\.[a-z]+-[0-9a-f]{8}\.(?P<kind>staging|replaced)")
 _RENAME_EXCHANGE, _AT_FDCWD = 2, -100  # of <linux/fs.h> and <fcntl.h>

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, InputTypeError
-from ..tables import (
+from ..paradigm.tables import (
     check_columns,
     check_unique,
     integer_column,

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import DamagedError, InputError, MissingFileError
+from ..location.zips import check_members
 from ..yaml import MAX_BYTES
-from ..zips import check_members
 from . import checksums
 from .checksums import check_names, check_sums, read_sums
 from .container import pieces_of

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedError, StorageError
-from ..filesystems import size_of
+from ..location.filesystems import size_of
 from .container import digest_file
 
 _PIECE = 2**24  # bytes of one range request

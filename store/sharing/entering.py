@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..catalog import Catalog, Entry, open_catalog
-from ..catalog_edit import EMPTY, edit
-from ..claim import claimed_folder
-from ..entry import read_entry
+from ..catalog.edit import EMPTY, edit
+from ..catalog.entry import read_entry
+from ..catalog.origin import TEMPLATE, Origin
+from ..catalog.stored_metadata import stored_metadata
 from ..errors import InputError
 from ..housekeeping.removing import check_removable
 from ..housekeeping.staging import put_all_in_place, repair
 from ..location import Location
-from ..origin import TEMPLATE, Origin
-from ..stored_metadata import stored_metadata
+from ..location.claim import claimed_folder
 from ..yaml import read_mapping
 
 

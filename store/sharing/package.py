@@ -9,9 +9,9 @@ from typing import Any
 from tqdm import tqdm
 
 from ..catalog import CatalogLike, open_catalog
+from ..catalog.stored_metadata import stored_metadata
 from ..errors import InputError, MissingFileError
 from ..licence import combine
-from ..stored_metadata import stored_metadata
 from . import checksums, ro_crate
 from .card import card
 from .catalog_file import catalog_file, read_about

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..entry import Entry, read_entries
+from ..catalog.entry import Entry, read_entries
+from ..catalog.origin import TEMPLATE
 from ..errors import DamagedError, InputError
 from ..housekeeping.staging import remove_unclaimed, staged
 from ..integrity import verify
 from ..location import Location
-from ..origin import TEMPLATE
 from ..safe_names import fits_package
 from ..yaml import decode, parse_mapping
 from .contents import Contents, open_contents

@@ -8,9 +8,9 @@ from typing import Any
 
 from ..catalog import Catalog, CatalogLike, Entry, open_catalog, resolve
 from ..errors import DamagedError, InputError
-from ..filesystems import size_of
 from ..index.build import is_current
 from ..location import Location
+from ..location.filesystems import size_of
 from ..manifest import INDEX, INDEX_MANIFEST, MANIFEST, ROOT, listed_files
 from ..provenance import digest_bytes
 from ..safe_names import fits_package

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from ..catalog import CatalogLike
 from ..errors import ActomeError, DamagedError, InputError, MissingFileError
-from ..filesystems import file_system, size_of
-from ..retries import clear_errors
+from ..location.filesystems import file_system, size_of
+from ..location.retries import clear_errors
 from . import checksums, hub
 from .container import check_free, digest_file
 from .contents import is_package, open_contents

@@ -17,8 +17,8 @@ from actome.store.location import Location
 from actome.store.manifest import MANIFEST
 from actome.store.results import save_result
 
-from .servers import BUCKET, s3_server
-from .test_location import zipped
+from .location.servers import BUCKET, s3_server
+from .location.test_place import zipped
 from .test_writer import written
 
 KINDS = (

@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 import actome
-from actome.store import queries
+from actome.store.queries import neurons
 from actome.store.schema import VERSION
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -92,7 +92,7 @@ def test_frozen__its_index_still_answers(opened):
     if not held["index"]:
         pytest.skip("a recording of moments has no index of neurons")
     ds = actome.open(path, site="mlp")
-    assert queries.index_group(ds) is not None
+    assert neurons.index_group(ds) is not None
     table = actome.top_tokens(ds, layer=1, neuron=3, k=5)
     column = np.abs(ds["activation"].sel(layer=1, neuron=3).to_numpy().astype(np.float64))
     np.testing.assert_array_equal(np.abs(table["activation"]), np.sort(column[~np.isnan(column)])[::-1][:5])

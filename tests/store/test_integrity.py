@@ -239,7 +239,7 @@ def test_verify__a_file_that_cannot_be_read_is_named(tiny_path, monkeypatch):
 
 
 def test_verify__large_files_are_read_in_pieces(tiny_path, monkeypatch):
-    monkeypatch.setattr("actome.store.location._PIECE", 7)
+    monkeypatch.setattr("actome.store.location.place._PIECE", 7)
     assert {len(piece) for piece in list(Location.of(tiny_path).pieces("zarr.json"))[:-1]} == {7}
     assert verify(tiny_path) == []
 

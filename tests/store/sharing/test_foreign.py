@@ -16,7 +16,7 @@ from actome.store.sharing.description import read_root
 from actome.store.sharing.package import forecast
 from actome.store.sharing.s3 import PART, Bucket
 
-from ..servers import _serving, _StaticFiles
+from ..location.servers import _serving, _StaticFiles
 
 
 class _NoLengths(_StaticFiles):

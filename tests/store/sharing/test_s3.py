@@ -11,10 +11,10 @@ from actome.store.archive import save
 from actome.store.catalog import open_catalog
 from actome.store.errors import DamagedError, InputError, MissingFileError, StorageError
 from actome.store.integrity import verify
-from actome.store.object_store import ObjectStore
+from actome.store.location.object_store import ObjectStore
 from actome.store.sharing import download, export, pull, push, receive
 
-from ..servers import BUCKET, faulty_proxy, s3_at, s3_server, static_server
+from ..location.servers import BUCKET, faulty_proxy, s3_at, s3_server, static_server
 from .test_package import files_of
 
 URL = f"s3://{BUCKET}/shared/words"
