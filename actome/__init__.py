@@ -6,16 +6,24 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .analyze.combine import combine
+    from .analyze.conjunction import conjunction
     from .analyze.contrasts import compute_contrast
+    from .analyze.crossfit import cross_fit
+    from .analyze.design import design_matrix
     from .analyze.effects import lesion_effects
     from .analyze.glm import fit_glm
     from .analyze.ica import group_ica
     from .analyze.identification import identify
+    from .analyze.matching import match_networks
     from .analyze.networks import networks
-    from .analyze.overlap import overlap
+    from .analyze.overlap import network_counts, overlap
+    from .analyze.permutation import permutation_test
+    from .analyze.repeatability import repeatability
     from .analyze.report import report
     from .analyze.selectivity import selective_neurons, similar_neurons
     from .analyze.threshold import P, Top, Z, threshold
+    from .analyze.true_discoveries import true_discoveries
     from .ingest.lesion import lesion
     from .ingest.recompute import recompute
     from .ingest.record import record
@@ -56,6 +64,15 @@ _HOME = {
     "overlap": "analyze.overlap",
     "identify": "analyze.identification",
     "lesion_effects": "analyze.effects",
+    "repeatability": "analyze.repeatability",
+    "match_networks": "analyze.matching",
+    "network_counts": "analyze.overlap",
+    "design_matrix": "analyze.design",
+    "permutation_test": "analyze.permutation",
+    "combine": "analyze.combine",
+    "conjunction": "analyze.conjunction",
+    "true_discoveries": "analyze.true_discoveries",
+    "cross_fit": "analyze.crossfit",
     "report": "analyze.report",
     "selective_neurons": "analyze.selectivity",
     "similar_neurons": "analyze.selectivity",
@@ -90,9 +107,13 @@ __all__ = [
     "append",
     "build_index",
     "cast",
+    "combine",
     "commit",
     "compare",
     "compute_contrast",
+    "conjunction",
+    "cross_fit",
+    "design_matrix",
     "export",
     "firing_neurons",
     "fit_glm",
@@ -102,11 +123,14 @@ __all__ = [
     "lesion",
     "lesion_effects",
     "log",
+    "match_networks",
     "merge",
+    "network_counts",
     "networks",
     "open",
     "open_catalog",
     "overlap",
+    "permutation_test",
     "pull",
     "push",
     "receive",
@@ -114,6 +138,7 @@ __all__ = [
     "recompute",
     "record",
     "remove",
+    "repeatability",
     "report",
     "save",
     "save_result",
@@ -126,6 +151,7 @@ __all__ = [
     "threshold",
     "token_neurons",
     "top_tokens",
+    "true_discoveries",
     "validate",
     "verify",
 ]

@@ -11,7 +11,9 @@ from scipy.special import ndtri_exp
 from ..store.errors import InputError, InputTypeError
 from ..store.moments import Float64
 from .expressions import parse_contrast, regressor_position
-from .glm import inverse_gram, satterthwaite_dof
+from .sandwich import Basis, satterthwaite_dof
+
+_ROUNDING = 1e-8  # degrees of freedom below which there are none
 
 
 def compute_contrast(fit: xr.Dataset, contrast: str | Mapping[str, float] | npt.ArrayLike) -> xr.Dataset:
@@ -83,15 +85,29 @@ def _t_contrast(fit: xr.Dataset, weights: Float64) -> xr.Dataset:
     variance = xr.dot(c, fit["covariance"], c_other, dim=("regressor", "regressor_other"))
     dof = degrees_of_freedom(fit, weights)
     stat = effect / np.sqrt(variance.where(variance > _floor(fit, weights)))
-    p, z = (_apply(f, stat, dof) for f in (_two_sided_p, _t_to_z))
+    p, z = (_apply(f, stat, dof) for f in (two_sided_p, t_to_z))
     ds = xr.Dataset({"effect": effect, "variance": variance, "stat": stat, "z_score": z, "p_value": p})
     return ds.drop_vars(["condition", "run", "block"], errors="ignore").assign_coords(dof=dof)
 
 
 def _floor(fit: xr.Dataset, weights: Float64) -> xr.DataArray:
-    """Return the variance below which it is rounding, beside that of independent rows: (layer, neuron)."""
-    bread = inverse_gram(fit["design"].to_numpy(), fit["count"].to_numpy())
-    return fit["residual_variance"] * (1e-20 * float(weights @ bread @ weights))
+    """Return the variance below which it is rounding, beside those of the coefficients: (layer, neuron)."""
+    basis = basis_of(fit)
+    bread = basis.covariance(np.eye(basis.rank))  # of noise of variance 1
+    names = fit["regressor"].to_numpy()
+    scale = xr.DataArray(
+        np.diag(1e-20 * (weights @ bread @ weights) / np.diag(bread)),
+        dims=("regressor", "regressor_other"),
+        coords={"regressor": names, "regressor_other": names},
+    )
+    out: xr.DataArray = xr.dot(scale, fit["covariance"], dim=("regressor", "regressor_other"))
+    return out
+
+
+def basis_of(fit: xr.Dataset) -> Basis:
+    """Return the basis of a fit's design."""
+    weight = fit["weight"].to_numpy() if "weight" in fit else None
+    return Basis.of(fit["design"], fit["count"].to_numpy(), weight)
 
 
 def _f_contrast(fit: xr.Dataset, weights: Float64) -> xr.Dataset:
@@ -113,7 +129,7 @@ def _f_contrast(fit: xr.Dataset, weights: Float64) -> xr.Dataset:
         / rows
     )
     dof = degrees_of_freedom(fit, weights)
-    scale = 1.0 if fit.attrs["noise"] == "ols" else dof / (dof + rows - 1)
+    scale = 1.0 if fit.attrs["noise"] in ("ols", "ar1") else dof / (dof + rows - 1)
     p, z = (_apply(f, stat * scale, dof, rows) for f in (_f_p, _f_to_z))
     ds = xr.Dataset({"stat": stat, "z_score": z, "p_value": p})
     return ds.assign_coords(dof=dof, dof_numerator=rows)
@@ -128,16 +144,16 @@ def degrees_of_freedom(fit: xr.Dataset, weights: Float64) -> float:
         The noise is clustered, and the prompts do not suffice to estimate the variance.
     """
     noise = fit.attrs["noise"]
-    if noise == "ols":
+    if noise in ("ols", "ar1"):
         return float(fit.attrs["rows"] - fit.attrs["rank"])
-    dof = satterthwaite_dof(fit["design"].to_numpy(), fit["count"].to_numpy(), weights, noise)
+    dof = satterthwaite_dof(basis_of(fit), weights, noise)
     if np.isnan(dof):
         raise InputError(
             "one prompt alone determines the contrast, so nothing tells how prompts vary there; "
             "record more prompts of the condition, or fit with noise='ols'"
         )
     dof -= len(np.atleast_2d(weights)) - 1
-    if dof <= 0:
+    if dof < _ROUNDING:
         raise InputError(
             f"too few prompts to test {len(weights)} rows at once; record more, or test fewer rows"
         )
@@ -149,11 +165,13 @@ def _apply(function: Callable[..., Float64], stat: xr.DataArray, *args: float) -
     return out
 
 
-def _two_sided_p(t: Float64, dof: float) -> Float64:
+def two_sided_p(t: Float64, dof: float | Float64) -> Float64:
+    """Return the chance of a t as far from 0."""
     return np.asarray(2 * scipy.stats.t.sf(np.abs(t), dof))
 
 
-def _t_to_z(t: Float64, dof: float) -> Float64:
+def t_to_z(t: Float64, dof: float | Float64) -> Float64:
+    """Return the standard normal deviate of the same tail, at most 37.5 from 0."""
     tail = np.maximum(scipy.stats.t.sf(np.abs(t), dof), np.finfo(np.float64).tiny)
     return np.asarray(-np.sign(t) * ndtri_exp(np.log(tail)))
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.stats
 import xarray as xr
 
+from .. import _version
 from ..store.errors import InputError, InputTypeError
 from ..store.moments import Float64
 
@@ -25,7 +26,7 @@ class P:
 
     def __post_init__(self) -> None:
         """Check the value."""
-        _check_fraction("P", self.value)
+        check_fraction("P", self.value)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Top:
 
     def __post_init__(self) -> None:
         """Check the value."""
-        _check_fraction("Top", self.fraction)
+        check_fraction("Top", self.fraction)
 
 
 def _check_number(name: str, value: object) -> None:
@@ -57,13 +58,25 @@ def _check_number(name: str, value: object) -> None:
         raise InputTypeError(f"{name} takes a number, got {value!r}")
 
 
-def _check_fraction(name: str, value: float) -> None:
+def check_fraction(name: str, value: float) -> None:
+    """Refuse what is no number between 0 and 1."""
     _check_number(name, value)
     if not 0 < value < 1:
         raise InputError(f"{name} must lie between 0 and 1, got {value}")
 
 
-Control = Literal["fdr", "by", "bonferroni"] | P | Z | Top
+Control = Literal["fdr", "by", "bonferroni", "maxt"] | P | Z | Top
+
+# what a control's error rate rests on, beside p-values that are each right
+_ASSUMPTIONS = {
+    "fdr": "the neurons' tests are independent or positively dependent",
+    "by": "none: the error rate holds under any dependence between neurons",
+    "bonferroni": "none: the error rate holds under any dependence between neurons",
+    "maxt": "prompts are exchangeable",
+    "P": "none: each neuron is tested alone, and no error rate of the map is controlled",
+    "Z": "none: each neuron is tested alone, and no error rate of the map is controlled",
+    "Top": "none: no error rate is controlled",
+}
 
 
 def threshold(
@@ -78,11 +91,12 @@ def threshold(
     Parameters
     ----------
     stat_map
-        From `compute_contrast`: ``stat`` and ``p_value`` (..., layer, neuron); each map along
-        further dimensions, such as ``contrast``, is a family of tests of its own.
+        From `compute_contrast` or `permutation_test`: ``stat`` and ``p_value`` (..., layer, neuron);
+        each map along further dimensions, such as ``contrast``, is a family of tests of its own.
     control
-        "bonferroni": the chance of any false neuron is at most `alpha`. "fdr": the expected share
-        of false ones is (Benjamini-Hochberg); "by": the same under any dependence
+        "bonferroni": the chance of any false neuron is at most `alpha`; "maxt": the same, by the
+        ``p_corrected`` of `permutation_test`, on the side or sides that it tested. "fdr": the expected
+        share of false ones is (Benjamini-Hochberg); "by": the same under any dependence
         (Benjamini-Yekutieli). Or a typed threshold: ``P(0.001)``, ``Z(3.1)``, ``Top(0.01)``.
         p-values are one-sided unless `two_sided`; Z is compared with ``z_score``, or its magnitude.
     alpha
@@ -94,43 +108,76 @@ def threshold(
     -------
     DataArray bool (..., layer, neuron)
         Computed here. A neuron without a statistic (it never varied) is never kept. attrs hold
-        ``selected_on``, the prompts that took part.
+        ``selected_on``, the prompts that took part, and ``assumption``, what the control's error rate
+        rests on; ``alpha`` only where the control is a named one.
 
     Raises
     ------
     InputError
-        The control or alpha is not allowed.
+        The control or alpha is not allowed; "maxt" was asked of a map without ``p_corrected``, or of
+        both sides where one was tested.
 
     References
     ----------
     .. [1] Benjamini & Hochberg (1995), J. R. Stat. Soc. B 57:289-300.
     .. [2] Benjamini & Yekutieli (2001), Ann. Stat. 29:1165-1188.
     """
-    if not isinstance(stat_map, xr.Dataset) or not {"stat", "p_value"} <= set(stat_map):
-        raise InputTypeError("threshold takes a contrast from actome.compute_contrast")
-    if not {"layer", "neuron"} <= set(stat_map["stat"].dims):
-        raise InputError(f"stat must have dims (..., layer, neuron), got {stat_map['stat'].dims}")
-    _check_fraction("alpha", alpha)
+    check_stat_map(stat_map, "threshold")
+    check_fraction("alpha", alpha)
     keep = _rule(control, alpha)
-    ds = stat_map[["stat", "p_value", *(["z_score"] if "z_score" in stat_map else [])]].compute()
+    if control == "maxt":
+        _check_corrected(stat_map, two_sided)
+    ds = stat_map[[v for v in ("stat", "p_value", "z_score", "p_corrected") if v in stat_map]].compute()
+    stat, p, z = one_tail(ds, two_sided)
+    if control == "maxt":
+        p = ds["p_corrected"].where(stat > 0)  # the sides that count
     mask = xr.apply_ufunc(
         keep,
-        *_one_tail(ds, two_sided),
+        stat, p, z,
         input_core_dims=[["layer", "neuron"]] * 3,
         output_core_dims=[["layer", "neuron"]],
         vectorize=True,
         output_dtypes=[bool],
-    )
+    )  # fmt: skip
     names = ("measure", "noise", "source", "source_name", "site", "contrast", "selected_on")
     attrs = {k: v for k, v in stat_map.attrs.items() if k in names}
-    shown = control if isinstance(control, str) else repr(control)
     out: xr.DataArray = mask.rename("mask").assign_attrs(
-        attrs, kind="mask", control=shown, alpha=alpha, two_sided=two_sided
+        attrs, kind="mask", two_sided=two_sided, actome=_version.__version__, **_terms(control, alpha, ds)
     )
     return out
 
 
-def _one_tail(ds: xr.Dataset, two_sided: bool) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+def check_stat_map(stat_map: xr.Dataset, who: str) -> None:
+    """Refuse, in the name of the function that was called, what is no map of tests."""
+    if not isinstance(stat_map, xr.Dataset) or not {"stat", "p_value"} <= set(stat_map):
+        raise InputTypeError(f"{who} takes a contrast from actome.compute_contrast or permutation_test")
+    if not {"layer", "neuron"} <= set(stat_map["stat"].dims):
+        raise InputError(f"stat must have dims (..., layer, neuron), got {stat_map['stat'].dims}")
+
+
+def _check_corrected(stat_map: xr.Dataset, two_sided: bool) -> None:
+    if "p_corrected" not in stat_map:
+        raise InputError(
+            f"control 'maxt' needs p_corrected; the map has {sorted(map(str, stat_map.data_vars))}. "
+            "Take the map from actome.permutation_test, or another control"
+        )
+    if two_sided and stat_map.attrs.get("two_sided") is False:
+        raise InputError(
+            "two_sided=True, but the permutation test was of one side; repeat it with two_sided=True"
+        )
+
+
+def _terms(control: Control, alpha: float, stat_map: xr.Dataset) -> dict[str, str | float]:
+    """Say by what rule a mask was made, and what its error rate rests on."""
+    if not isinstance(control, str):
+        return {"control": repr(control), "assumption": _ASSUMPTIONS[type(control).__name__]}
+    assumption = _ASSUMPTIONS[control]
+    if control == "maxt":
+        assumption = str(stat_map.attrs.get("exchangeability", assumption))
+    return {"control": control, "alpha": alpha, "assumption": assumption}
+
+
+def one_tail(ds: xr.Dataset, two_sided: bool) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Return stat, p and z of the side or sides that count: larger is stronger in all but p."""
     stat, p = ds["stat"], ds["p_value"]
     signed = "dof_numerator" not in ds.coords  # F has no sign
@@ -154,13 +201,15 @@ def _rule(control: Control, alpha: float) -> Callable[[Float64, Float64, Float64
         return lambda stat, p, z: z >= control.value
     if isinstance(control, Top):
         return lambda stat, p, z: top_fraction(stat, control.fraction)
+    if control == "maxt":
+        return lambda stat, p, z: p <= alpha
     if control == "bonferroni":
         return lambda stat, p, z: p <= alpha / max(int(np.isfinite(p).sum()), 1)
     if control in ("fdr", "by"):
         method: Literal["bh", "by"] = "bh" if control == "fdr" else "by"
         return lambda stat, p, z: _adjusted(p, method) <= alpha
     raise InputError(
-        f"control must be 'fdr', 'by', 'bonferroni', P(...), Z(...) or Top(...), got {control!r}"
+        f"control must be 'fdr', 'by', 'bonferroni', 'maxt', P(...), Z(...) or Top(...), got {control!r}"
     )
 
 

@@ -12,7 +12,18 @@ import typer
 
 from .._version import __version__
 from ..store.errors import ActomeError
-from . import analyses, archive, catalog, housekeeping, queries, recording, sharing, versions
+from . import (
+    analyses,
+    archive,
+    catalog,
+    contrasts,
+    housekeeping,
+    queries,
+    recording,
+    replicate,
+    sharing,
+    versions,
+)
 
 COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "demo": recording.demo,
@@ -34,11 +45,12 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "gc": housekeeping.gc,
     "index": queries.index,
     "query": queries.query,
-    "glm": analyses.glm,
+    "glm": contrasts.glm,
     "ica": analyses.ica,
     "overlap": analyses.overlap,
     "identify": analyses.identify,
     "lesion": analyses.lesion,
+    "replicate": replicate.replicate,
     "report": analyses.report,
     "export": sharing.export,
     "push": sharing.push,

@@ -1,4 +1,4 @@
-"""Commands that analyse: `glm`, `ica`, `overlap`, `identify`, `lesion` and `report`."""
+"""Commands that analyse: `ica`, `overlap`, `identify`, `lesion` and `report`."""
 
 import json
 from pathlib import Path
@@ -7,46 +7,6 @@ from typing import Annotated
 import typer
 
 from .options import CatalogOption, Json, Measure, Out, Recording, Site, masks_of, refuse_taken
-
-
-def glm(
-    name: Recording,
-    contrast: Annotated[
-        list[str], typer.Option("--contrast", "-c", help="Such as 'fr - mean(rest)'; may be given again.")
-    ],
-    out: Out,
-    formula: Annotated[str, typer.Option(help="A label, or a formula over the labels.")] = "condition",
-    measure: Measure = "magnitude",
-    noise: Annotated[str, typer.Option(help="cluster, cr2 or ols.")] = "cluster",
-    unit: Annotated[str, typer.Option(help="token or prompt.")] = "token",
-    control: Annotated[str, typer.Option(help="fdr, by or bonferroni.")] = "fdr",
-    alpha: Annotated[float, typer.Option(help="Error rate.")] = 0.05,
-    site: Site = None,
-    catalog: CatalogOption = None,
-) -> None:
-    """Fit a GLM and save its contrasts, with the neurons that stand out."""
-    import pandas as pd
-    import xarray as xr
-
-    from ..analyze.contrasts import compute_contrast
-    from ..analyze.glm import fit_glm
-    from ..analyze.threshold import threshold
-    from ..store.archive import open as open_recording
-    from ..store.results import save_result
-
-    refuse_taken(out)
-    # the summaries hold all that these fits need
-    ds = open_recording(name, site=site, level="prompt", catalog=catalog)
-    fit = fit_glm(ds, formula, measure=measure, noise=noise, unit=unit)  # type: ignore[arg-type]
-    maps = [compute_contrast(fit, c) for c in contrast]
-    networks = pd.Index(contrast, dtype=object, name="network")
-    result = xr.concat(maps, networks, combine_attrs="drop_conflicts").compute()
-    result["mask"] = threshold(result, control=control, alpha=alpha)  # type: ignore[arg-type]
-    save_result(
-        result.assign_attrs(control=control, alpha=alpha), out, derived_from=ds.attrs.get("manifest_digest")
-    )
-    for c, n in zip(contrast, result["mask"].sum(("layer", "neuron")).to_numpy(), strict=True):
-        print(f"{c}: {n} of {result['mask'][0].size} neurons ({control}, alpha {alpha})")
 
 
 def ica(

@@ -13,10 +13,26 @@ from .design import design
 from .gather import Results, gather
 from .lesions import lesions
 from .page import Section
+from .repeatability import repeatabilities
 from .sections import components, contrasts, identification, networks, overlaps
+from .statements import statements
 from .summary import provenance, summary
+from .timecourse import time_courses
 
-_SECTIONS = (summary, design, contrasts, components, networks, overlaps, identification, lesions, provenance)
+_SECTIONS = (
+    summary,
+    statements,
+    design,
+    time_courses,
+    contrasts,
+    components,
+    networks,
+    overlaps,
+    repeatabilities,
+    identification,
+    lesions,
+    provenance,
+)
 
 
 def report(*results: object, out: str | os.PathLike[str]) -> str:
@@ -28,8 +44,8 @@ def report(*results: object, out: str | os.PathLike[str]) -> str:
     ----------
     *results
         Any of: a recording, and what `fit_glm`, `compute_contrast`, `threshold`, `group_ica`,
-        `networks`, `overlap`, `identify`, `score` and `lesion_effects` return, in memory, lazy or
-        reopened. Contrasts and masks may be stacked along a dimension, such as ``network``.
+        `networks`, `overlap`, `repeatability`, `identify`, `time_course`, `score` and `lesion_effects`
+        return, in memory, lazy or reopened. Contrasts and masks may be stacked along a dimension, such as ``network``.
     out
         The HTML file; its folder is made if need be, a file that is there is replaced.
 

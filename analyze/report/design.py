@@ -6,16 +6,20 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ...store.moments import Float64
 from ...store.schema import text_array
+from ..design.collinearity import HIGH_INFLATION
 from .figures import draw_design, draw_timeline
 from .gather import Results
 from .page import Block, Cell, Gallery, Paragraph, Section, Table
-from .wording import MISSING, count, plural, shorten
+from .wording import MISSING, count, decimal, plural, shorten
 
 _EXAMPLES = 2  # of each condition
 _MAX_CONDITIONS = 40
 _MAX_RUNS = 10
 _TEXT_LENGTH = 120
+_MAX_ROWS = 2000  # of a design matrix that are drawn
+_MAX_REGRESSORS = 60  # whose variance inflation is told
 
 
 def design(results: Results) -> Section | None:
@@ -28,7 +32,7 @@ def design(results: Results) -> Section | None:
         blocks += _prompts_table(labels)
         blocks += _examples(labels)
     for fit in results.of("fit"):
-        blocks.append(_design_matrix(fit))
+        blocks += [_design_matrix(fit), *_inflation(fit)]
     return Section("design", "Design", blocks) if blocks else None
 
 
@@ -113,15 +117,46 @@ def _examples(labels: pd.DataFrame) -> list[Block]:
 
 def _design_matrix(fit: xr.Dataset) -> Gallery:
     regressors = [str(r) for r in fit["regressor"].to_numpy()]
-    figure, key = draw_design(fit["design"].transpose("prompt", "regressor").to_numpy(), regressors)
+    X, row, n_rows = _rows(fit)
+    figure, key = draw_design(X, regressors, row)
     attrs = fit.attrs
     caption = (
         f"Design matrix of the formula “{attrs.get('formula', MISSING)}”: "
-        f"{plural(len(fit['design']), 'prompt')} from top to bottom, {plural(len(regressors), 'regressor')}. "
+        f"{plural(n_rows, row)} from top to bottom{f' ({count(len(X))} drawn)' if len(X) < n_rows else ''}, "
+        f"{plural(len(regressors), 'regressor')}. "
         "Red 1, white 0, blue minus 1, each column scaled to its largest magnitude."
     )
     parts = [f"{k} {count(attrs[k])}" for k in ("rows", "rank") if k in attrs]
-    parts += [f"{k} {attrs[k]}" for k in ("measure", "noise", "unit") if k in attrs]
+    parts += [f"{k} {attrs[k]}" for k in ("measure", "noise", "unit", "drift", "kernel") if k in attrs]
     return Gallery(
         [figure], " ".join([caption, f"Fit: {'; '.join(parts)}." if parts else "", key]).strip(), wide=True
     )
+
+
+def _rows(fit: xr.Dataset) -> tuple[Float64, str, int]:
+    """Return rows of the design in order (row, regressor), few if there are many; what one is; how many."""
+    names = [d for d in ("prompt", "token", "regressor") if d in fit["design"].dims]
+    X = fit["design"].transpose(*names).to_numpy().reshape(-1, fit.sizes["regressor"])
+    there = np.flatnonzero(~np.isnan(X[:, 0]))
+    return X[there[:: -(-len(there) // _MAX_ROWS)]], names[-2], len(there)
+
+
+def _inflation(fit: xr.Dataset) -> list[Block]:
+    """Show how far each regressor is told from the others; none where an older fit does not say."""
+    if not {"vif", "role"} <= set(fit.variables):
+        return []
+    names, roles, vif = (fit[v].to_numpy().tolist() for v in ("regressor", "role", "vif"))
+    entries = list(zip(map(str, names), map(str, roles), vif, strict=True))
+    shown = set(sorted(range(len(entries)), key=lambda i: -vif[i])[:_MAX_REGRESSORS])
+    rows = [
+        (name, [Cell(role, prose=True), Cell(decimal(x), marked=x > HIGH_INFLATION and role != "confound")])
+        for i, (name, role, x) in enumerate(entries)
+        if i in shown
+    ]
+    left_out = len(entries) - len(rows)
+    caption = (
+        "Variance inflation: how many times larger the other regressors make the variance of each one's "
+        f"effect; 1 is independent. Outlined: above {HIGH_INFLATION:g}, poorly known."
+        + (f" {plural(left_out, 'regressor')} of lower values left out." if left_out else "")
+    )
+    return [Table("regressor", ["role", "variance inflation"], rows, caption)]

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -18,12 +17,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from .gather import Bool, Float32
+from .gather import Bool, Float32, Float64
 from .maps import MAX_COLUMNS, aggregate, any_kept, paint
 from .page import PIXELS, Picture
 from .wording import shorten
-
-Float64 = npt.NDArray[np.float64]
 
 OWN, OTHER, CONTROL, CONTROL_MEAN = "#0072b2", "#a6bddb", "#7f7f7f", "#d55e00"
 # after Okabe and Ito, for the colour-blind
@@ -73,7 +70,7 @@ def _fit(figure: Figure) -> None:
         figure.tight_layout(pad=0.4)
 
 
-def _quiet(axes: Axes) -> Axes:
+def quiet(axes: Axes) -> Axes:
     """Take away what carries no information."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -104,7 +101,7 @@ def draw_map(
     ticks = range(0, len(layers), step)
     axes.set_yticks([t + 0.5 for t in ticks], [str(layers[t]) for t in ticks])
     axes.set(xlabel="neuron", ylabel="layer")
-    _quiet(axes)
+    quiet(axes)
     axes.xaxis.labelpad = axes.yaxis.labelpad = 2
     alt = f"Map of {len(layers)} layers by {values.shape[1]} neurons: {shorten(title, 60)}"
     return picture(figure, alt, title, caption)
@@ -135,7 +132,7 @@ def draw_timeline(conditions: Sequence[str], runs: Sequence[str] | None) -> tupl
     labels, key = drawable_labels(names)
     n_rows = len(names) + (runs is not None)
     figure = new_figure(1060, 66 + 17 * n_rows)
-    axes = _quiet(figure.add_subplot())
+    axes = quiet(figure.add_subplot())
     for y, name in enumerate(names):
         axes.broken_barh(
             _stretches(conditions, name), (y - 0.4, 0.8), color=_PALETTE[y % len(_PALETTE)], linewidth=0
@@ -174,31 +171,31 @@ def _draw_runs(axes: Axes, runs: Sequence[str], y: int) -> None:
             axes.axvline(change, color="#777777", linewidth=0.6)
 
 
-def draw_design(design: Float64, regressors: Sequence[str]) -> tuple[Picture, str]:
+def draw_design(design: Float64, regressors: Sequence[str], row: str) -> tuple[Picture, str]:
     """Draw the design matrix, each regressor scaled to its largest magnitude; and the key to the labels."""
     labels, key = drawable_labels(regressors)
     largest = np.abs(design).max(axis=0)
     scaled = design / np.where(largest > 0, largest, 1.0)
-    drawing = "nearest" if len(design) < 600 else "auto"  # smoothed where prompts outnumber pixels
+    drawing = "nearest" if len(design) < 600 else "auto"  # smoothed where rows outnumber pixels
     figure = new_figure(min(1060, 150 + 34 * len(regressors)), 380)
-    axes = _quiet(figure.add_subplot())
+    axes = quiet(figure.add_subplot())
     axes.imshow(scaled, aspect="auto", interpolation=drawing, cmap="RdBu_r", vmin=-1.3, vmax=1.3)
     axes.set_xticks(range(len(labels)), labels, rotation=90 if max(map(len, labels)) > 3 else 0)
     axes.set_xticks(np.arange(len(labels) - 1) + 0.5, minor=True)
     axes.grid(axis="x", which="minor", color="#dddddd", linewidth=0.6)
     axes.tick_params(which="minor", length=0)
-    axes.set(ylabel="prompt")
+    axes.set(ylabel=row)
     _fit(figure)
-    return picture(figure, f"Design matrix of {len(design)} prompts by {len(labels)} regressors"), key
+    return picture(figure, f"Design matrix of {len(design)} {row}s by {len(labels)} regressors"), key
 
 
 def draw_null(null: Float64, accuracy: float) -> Picture:
     """Draw the accuracies under permuted labels, and where the true one lies."""
     figure = new_figure(420, 250)
-    axes = _quiet(figure.add_subplot())
+    axes = quiet(figure.add_subplot())
     axes.hist(null, bins=np.linspace(0, 1, 51).tolist(), color=CONTROL, label="labels permuted")
     axes.axvline(accuracy, color=CONTROL_MEAN, linewidth=1.6, label="true labels")
-    axes.set(xlim=(0, 1.01), xlabel="accuracy (share of prompts)", ylabel="permutations")
+    axes.set(xlim=(0, 1.01), xlabel="accuracy (share named rightly)", ylabel="permutations")
     axes.legend(fontsize=7.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2)
     _fit(figure)
     return picture(
@@ -224,7 +221,7 @@ def draw_lesion(
     width, below = 1060 if len(names) > 24 else 520, 10 + 6 * max(map(len, labels)) if long else 24
     height = 180 + below
     figure = new_figure(width, height)
-    axes = _quiet(figure.add_axes((64 / width, below / height, 1 - 70 / width, 172 / height)))
+    axes = quiet(figure.add_axes((64 / width, below / height, 1 - 70 / width, 172 / height)))
     colours = [OWN if i == own else OTHER for i in x]
     axes.bar(x - 0.14, effect, width=0.5, color=colours)
     axes.vlines(x - 0.14, *interval, color=_INK, linewidth=1.0)

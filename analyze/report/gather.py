@@ -13,6 +13,7 @@ from ...store.errors import InputError, InputTypeError
 from .wording import rule
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 _NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -22,7 +23,10 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "mask": (),
     "components": ("component_map",),
     "overlap": ("intersection",),
+    "repeatability": ("dice", "size", "within", "between", "difference", "p_value", "null", "icc2", "icc3"),
     "identification": ("confusion", "accuracy", "null", "p_value"),
+    "time_course": ("value", "prediction", "correlation"),
+    "statements": ("claim", "measured", "verdict", "rule"),
     "scores": ("role", "target", "mismatch", "network"),
     "effects": ("effect", "low", "high", "control", "p_value", "perplexity", "perplexity_baseline"),
 }
@@ -58,13 +62,14 @@ class Map:
 
 @dataclass(frozen=True)
 class Network:
-    """One mask (layer, neuron), and the rule that made it."""
+    """One mask (layer, neuron), the rule that made it, and the site that it is of ("" where unknown)."""
 
     name: str
     mask: Bool
     rule: str
     two_sided: bool
     layers: list[int]
+    site: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,8 @@ def _networks(ds: xr.Dataset) -> Iterator[Network]:
     for labels, part in _slices(ds, "mask"):
         name = labels or str(ds.attrs.get("contrast", "mask"))
         two_sided = bool(ds.attrs.get("two_sided", False))
-        yield Network(name, part["mask"].to_numpy(), rule(ds.attrs), two_sided, _layers(part))
+        site = str(ds.attrs.get("site", ""))
+        yield Network(name, part["mask"].to_numpy(), rule(ds.attrs), two_sided, _layers(part), site)
 
 
 def _slices(ds: xr.Dataset, variable: str) -> Iterator[tuple[str, xr.Dataset]]:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from matplotlib.colors import to_hex
 
 from .page import Cell, Table
-from .wording import MISSING, count, share
+from .wording import MISSING, count, decimal, probability, share
 
 _DARKEST = 0.85  # of the palette: text stays readable on it
 _NO_TEXT = 32  # networks above which the numbers no longer fit
@@ -80,8 +80,12 @@ def overlap_table(
     names: Sequence[str],
     others: Sequence[str],
     caption: str,
+    chance: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None,
 ) -> Table:
-    """Tabulate overlaps; in a set with itself, what a network has with itself is left without colour."""
+    """Tabulate overlaps; in a set with itself, what a network has with itself is left without colour.
+
+    `chance` holds the neurons expected in both, and the p of as many as there are.
+    """
     diagonal = np.diagonal(values)
     one_set = list(names) == list(others) and bool(np.all((diagonal == 1) | np.isnan(diagonal)))
     itself = np.eye(len(values)) > 0 if one_set else np.zeros(values.shape, dtype=bool)
@@ -95,10 +99,15 @@ def overlap_table(
             text = MISSING if np.isnan(value) else "0" if value == 0 else f"{value:.2f}"
             hint = f"{name}, {other}: {text}, {count(intersection[i, j])} neurons in both"
             shown = text if max(values.shape) <= _NO_TEXT else ""
+            note = ""
+            if chance is not None and chance[0][i, j] > 0:
+                expected, p = float(chance[0][i, j]), float(chance[1][i, j])
+                hint += f"; {decimal(expected)} expected by chance, p = {probability(p)}"
+                note = f"{decimal(intersection[i, j] / expected)} \u00d7" if shown else ""
             if itself[i, j]:
                 cells.append(Cell(shown, colour="#e4e4e4", hint=hint))
             else:
-                cells.append(heat_cell(shown, value, limit, marked=name == other, hint=hint))
+                cells.append(heat_cell(shown, value, limit, note=note, marked=name == other, hint=hint))
         rows.append((name, cells))
     caption += f" Darker: more, up to {limit:.2f}. " + (
         "Grey: a network with itself." if one_set else "Outlined: networks of the same name."

@@ -175,8 +175,9 @@ def networks(results: Results) -> Section | None:
     for networks_ in results.networks:
         rules = list(dict.fromkeys(n.rule for n in networks_))
         counts = [dict(zip(n.layers, n.mask.sum(axis=1).tolist(), strict=True)) for n in networks_]
+        site = f" of the site {networks_[0].site}" if networks_[0].site else ""
         caption = (
-            f"Neurons kept in each layer ({'; '.join(rules)}). Darker: more; the darkest cell is the largest "
+            f"Neurons{site} kept in each layer ({'; '.join(rules)}). Darker: more; the darkest cell is the largest "
             f"count. Share: of the {count(networks_[0].mask.size)} neurons recorded."
         )
         blocks.append(
@@ -199,12 +200,25 @@ def overlaps(results: Results) -> Section | None:
             f"{meaning.get(metric, metric)}; 0 is none, 1 all. The number of shared neurons shows "
             "when the mouse rests on a cell."
         )
+        chance = None
+        if {"expected", "p_value"} <= set(ds):
+            expected, p = (
+                ds[v].transpose("network", "network_other").to_numpy().astype(np.float64)
+                for v in ("expected", "p_value")
+            )
+            chance = (expected, p)
+            caption += f" Below it: how many times as many as by chance, {_chance(ds)}."
         values, shared = (
             ds[v].transpose("network", "network_other").to_numpy() for v in (metric, "intersection")
         )
         names, others = ([str(n) for n in ds[d].to_numpy()] for d in ("network", "network_other"))
-        blocks.append(overlap_table(values.astype(np.float64), shared, names, others, caption))
+        blocks.append(overlap_table(values.astype(np.float64), shared, names, others, caption, chance))
     return Section("overlap", "Overlap", blocks) if blocks else None
+
+
+def _chance(ds: xr.Dataset) -> str:
+    layers = ds.attrs.get("null") == "layers"
+    return f"for networks of these sizes{' in each layer' if layers else ''}"
 
 
 def identification(results: Results) -> Section | None:
@@ -215,8 +229,8 @@ def identification(results: Results) -> Section | None:
         blocks += [Paragraph(identification_line(ds)), *_exchangeability(ds)]
         true, named = ([str(n) for n in ds[d].to_numpy()] for d in ("true", "named"))
         caption = (
-            "Prompts of each condition (rows) by the condition named for them (columns). Darker: a larger "
-            "share of the row; outlined: named rightly."
+            f"{_named(ds).capitalize()}s of each condition (rows) by the condition named for them (columns). "
+            "Darker: a larger share of the row; outlined: named rightly."
         )
         confusion = ds["confusion"].transpose("true", "named").to_numpy()
         blocks.append(confusion_table(confusion, true, named, caption))
@@ -233,7 +247,7 @@ def identification_line(ds: xr.Dataset) -> str:
     """State the accuracy, with its chance level and p."""
     null = ds["null"].to_numpy()
     n = int(ds["confusion"].sum())
-    text = f"{share(float(ds['accuracy']), 1)} of {plural(n, 'prompt')} named rightly"
+    text = f"{share(float(ds['accuracy']), 1)} of {plural(n, _named(ds))} named rightly"
     if null.size:
         p, smallest = probability(float(ds["p_value"])), probability(1 / (1 + null.size))
         text += f" (mean under permuted labels {share(float(null.mean()), 1)}), p = {p} from "
@@ -241,9 +255,15 @@ def identification_line(ds: xr.Dataset) -> str:
     return f"{text}."
 
 
+def _named(ds: xr.Dataset) -> str:
+    """Say what was named: single prompts, or the map of a condition in a whole run."""
+    return "map" if ds.attrs.get("level") == "run" else "prompt"
+
+
 def _exchangeability(ds: xr.Dataset) -> list[Block]:
     attrs = ds.attrs
     text = f"Networks: {typed(str(attrs['network']))}. " if "network" in attrs else ""
+    text += f"Score: {attrs['score']}. " if "score" in attrs else ""
     text += f"Each {attrs['by']} is left out in turn. " if "by" in attrs else ""
     text += f"Assumed: {attrs['exchangeability']}." if "exchangeability" in attrs else ""
     return [Paragraph(text.strip())] if text else []

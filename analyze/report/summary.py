@@ -12,6 +12,7 @@ from .gather import Map, Network, Results
 from .lesions import lesion_lines
 from .page import Block, Bullets, Record, Section
 from .sections import identification_line
+from .statements import statements_line
 from .wording import count, isolate, plural
 
 _INLINE = 90  # characters of a value that does not fold away
@@ -21,7 +22,8 @@ _SHOWN = 14
 def summary(results: Results) -> Section:
     """State what was analysed, and one line a headline number."""
     blocks: list[Block] = [_analysed(ds) for ds in results.of("recording") or results.of("fit")]
-    lines = [_network_line(networks) for networks in results.networks]
+    lines = [statements_line(ds) for ds in results.of("statements")]
+    lines += [_network_line(networks) for networks in results.networks]
     lines += [_stability_line(maps) for maps in results.components]
     lines += [f"Identification: {identification_line(ds)}" for ds in results.of("identification")]
     lines += [line for ds in results.of("effects") for line in lesion_lines(ds)]
@@ -71,7 +73,8 @@ def _network_line(networks: list[Network]) -> str:
         f"{isolate(n.name)} {count(size)}" for n, size in zip(networks[:_SHOWN], sizes, strict=False)
     )
     more = f" and {len(networks) - _SHOWN} more" if len(networks) > _SHOWN else ""
-    head = f"{plural(len(networks), 'network')} ({rules}), their sizes out of {count(total)} neurons"
+    site = f" at {networks[0].site}" if networks[0].site else ""
+    head = f"{plural(len(networks), 'network')}{site} ({rules}), their sizes out of {count(total)} neurons"
     return f"{head}: {listed}{more}."
 
 

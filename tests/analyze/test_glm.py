@@ -9,37 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actome.analyze.contrasts import compute_contrast
-from actome.analyze.glm import fit_glm, satterthwaite_dof
+from actome.analyze.glm import fit_glm
 from actome.store.archive import open as open_recording
 from actome.store.blocks import prompt_level
 from actome.store.errors import ActomeError
 from actome.store.phantom import phantom
 
+from .unequal import token_rows, unequal
+
 MEASURES = ("magnitude", "signed")
 NOISES = ("cluster", "cr2", "ols")
-
-
-def unequal(seed=0, **options):
-    """Conditions and runs of unequal size, prompts of unequal length, tokens that depend on each other."""
-    made = {
-        "n_prompts": 6,
-        "n_tokens": (1, 6),
-        "n_layers": 2,
-        "n_neurons": 5,
-        "fraction": 0.1,
-        "prompt_sd": 1.0,
-    }
-    ds = phantom(**{**made, **options}, autocorrelation=0.4, seed=seed)
-    return ds.isel(prompt=[i for i in range(ds.sizes["prompt"]) if i not in (0, 3, 4)])
-
-
-def token_rows(ds, fit):
-    """Valid activations, their design, their prompt: (row, neuron), (row, regressor), (row,)."""
-    valid = (ds["token_id"] != -1).to_numpy()
-    y = ds["activation"].to_numpy().astype(np.float64)[valid].reshape(valid.sum(), -1)
-    group = np.nonzero(valid)[0]
-    y = np.abs(y) if fit.attrs["measure"] == "magnitude" else y
-    return y, fit["design"].to_numpy()[group], group
+WAYS = [("run",), ("run", "token_position")]  # of the prompts' moments, of the cube itself
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -84,72 +64,6 @@ def test_fit_glm__prompt_unit_is_ols_on_the_prompts_means(measure):
         theirs = sm.OLS(y[:, v], fit["design"].to_numpy()).fit().t_test([1, -1, 0, 0])
         np.testing.assert_allclose(contrast["stat"].to_numpy().ravel()[v], theirs.tvalue.item(), rtol=1e-9)
         np.testing.assert_allclose(contrast["p_value"].to_numpy().ravel()[v], theirs.pvalue, rtol=1e-8)
-
-
-def brute_force(X, group, noise):
-    """Full hat matrix H, and each cluster's adjustment of its residuals, by eigenvalues."""
-    H = X @ np.linalg.solve(X.T @ X, X.T)
-    n, k, n_groups = *X.shape, len(set(group))
-    adjust = []
-    for g in sorted(set(group)):
-        own = group == g
-        if noise == "cluster":
-            adjust.append(np.eye(own.sum()) * np.sqrt(n_groups / (n_groups - 1) * (n - 1) / (n - k)))
-            continue
-        values, vectors = np.linalg.eigh((np.eye(n) - H)[np.ix_(own, own)])
-        adjust.append(vectors @ np.diag(values**-0.5) @ vectors.T)
-    return H, adjust
-
-
-@pytest.mark.parametrize("measure", MEASURES)
-def test_fit_glm__cr2_agrees_with_matrix_square_roots(measure):
-    ds = unequal()
-    fit = fit_glm(ds, measure=measure, noise="cr2").compute()
-    y, X, group = token_rows(ds, fit)
-    H, adjust = brute_force(X, group, "cr2")
-    bread = np.linalg.inv(X.T @ X)
-    e = y - H @ y
-    scores = [X[group == g].T @ A @ e[group == g] for g, A in enumerate(adjust)]
-    meat = np.einsum("giv,gjv->ijv", scores, scores)
-    expected = np.einsum("ai,ijv,jb->abv", bread, meat, bread)
-    np.testing.assert_allclose(
-        fit["covariance"].to_numpy().reshape(expected.shape), expected, rtol=1e-9, atol=1e-13
-    )
-
-
-@pytest.mark.parametrize("noise", ["cluster", "cr2"])
-@pytest.mark.parametrize(
-    "weights", [[1, -1, 0, 0], [1, -0.5, -0.5, 0], [0, 0, 0, 1], [[1, -1, 0, 0], [0, 1, -1, 0]]]
-)
-def test_satterthwaite_dof__agrees_with_the_full_quadratic_forms(noise, weights):
-    ds = unequal()
-    fit = fit_glm(ds, noise=noise)
-    _, X, group = token_rows(ds, fit)
-    H, adjust = brute_force(X, group, noise)
-    M = np.eye(len(X)) - H
-    loading = X @ np.linalg.inv(X.T @ X) @ np.atleast_2d(weights).T
-    # u[g, s]: what a cluster's score of row s is, as a vector over all rows
-    u = np.array([M[:, group == g] @ A @ loading[group == g] for g, A in enumerate(adjust)]).transpose(
-        0, 2, 1
-    )
-    expected = np.einsum("gsn,gtn->st", u, u)
-    values, vectors = np.linalg.eigh(expected)
-    u = np.einsum("st,gtn->gsn", (vectors / np.sqrt(values)).T, u)
-    inner = np.einsum("gsn,htn->gsht", u, u)
-    spread = np.einsum("gshs,gtht->", inner, inner) + np.einsum("gsht,gths->", inner, inner)
-    q = len(expected)
-    X_prompt, count = fit["design"].to_numpy(), fit["count"].to_numpy()
-    ours = satterthwaite_dof(X_prompt, count, np.array(weights, dtype=float), noise)
-    assert ours == pytest.approx(q * (q + 1) / spread, rel=1e-9)
-    if q == 1:
-        eigenvalues = np.linalg.eigvalsh(inner[:, 0, :, 0])
-        assert ours == pytest.approx(eigenvalues.sum() ** 2 / np.square(eigenvalues).sum(), rel=1e-9)
-
-
-def test_satterthwaite_dof__is_the_textbook_value_for_two_balanced_groups():
-    X = np.kron(np.eye(2), np.ones((5, 1)))
-    assert satterthwaite_dof(X, np.full(10, 7.0), np.array([1.0, -1.0]), "cr2") == pytest.approx(8.0)
-    assert satterthwaite_dof(X, np.full(10, 7.0), np.array([1.0, 0.0]), "cr2") == pytest.approx(4.0)
 
 
 CHECKED = [("magnitude", "cluster"), ("signed", "cr2"), ("magnitude", "ols"), ("signed", "ols")]
@@ -360,7 +274,7 @@ def test_compute_contrast__cr2_is_calibrated_with_few_prompts():
 @pytest.mark.parametrize("option", [{"measure": "square"}, {"noise": "white"}, {"unit": "layer"}])
 def test_fit_glm__refuses_an_unknown_option(option, tiny):
     (name,) = option
-    with pytest.raises(ValueError, match=f"{name} must be one of .*, got '{option[name]}'") as caught:
+    with pytest.raises(ValueError, match=f"{name} must be .*, got '{option[name]}'") as caught:
         fit_glm(tiny, **option)
     assert isinstance(caught.value, ActomeError)
 

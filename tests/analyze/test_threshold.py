@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -9,6 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from actome.analyze.contrasts import compute_contrast
 from actome.analyze.glm import fit_glm
+from actome.analyze.permutation import permutation_test
 from actome.analyze.threshold import P, Top, Z, threshold, top_fraction
 from actome.store.errors import ActomeError
 from actome.store.phantom import phantom
@@ -45,6 +48,75 @@ def test_threshold__agrees_with_statsmodels(control, two_sided, alpha, null_and_
     assert mask[tested].tolist() == multipletests(p[tested], alpha, METHODS[control])[0].tolist()
     assert not mask[~tested].any()
     assert 0 < mask.sum() < tested.sum()
+
+
+@pytest.mark.parametrize(("control", "method"), [("fdr", "bh"), ("by", "by")])
+def test_threshold__agrees_with_scipy_on_the_tests_that_there_are(control, method, null_and_signal):
+    mask = threshold(null_and_signal, control=control, two_sided=True).to_numpy()
+    p = null_and_signal["p_value"].to_numpy()
+    expected = scipy.stats.false_discovery_control(p[~np.isnan(p)], method=method) <= 0.05
+    assert mask[~np.isnan(p)].tolist() == expected.tolist()
+    assert 0 < expected.sum() < expected.size
+
+
+def permuted(stat, p_corrected, **attrs):
+    """What a permutation test gives: (layer, neuron), one layer."""
+    dims = ("layer", "neuron")
+    values = {"stat": [stat], "p_value": [p_corrected], "p_corrected": [p_corrected]}
+    return xr.Dataset({k: (dims, np.array(v)) for k, v in values.items()}, attrs=attrs)
+
+
+def test_threshold__maxt_keeps_what_the_permutations_corrected():
+    ds = permuted([4.0, 3.0, 2.0, -4.0, np.nan], [0.01, 0.05, 0.0501, 0.01, np.nan])
+    assert threshold(ds, control="maxt").to_numpy().tolist() == [[True, True, False, False, False]]
+    assert threshold(ds, control="maxt", alpha=0.02).to_numpy().sum() == 1
+    both = threshold(ds, control="maxt", two_sided=True)
+    assert both.to_numpy().tolist() == [[True, True, False, True, False]]
+    xr.testing.assert_identical(threshold(ds.chunk(neuron=2), control="maxt", two_sided=True), both)
+
+
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_threshold__maxt_takes_a_permutation_test(two_sided):
+    ds = phantom(n_prompts=10, n_tokens=(2, 4), n_layers=2, n_neurons=20, effect=3.0, seed=4)
+    tested = permutation_test(
+        ds, "rest - a", measure="signed", n_permutations=99, two_sided=two_sided, confounds=()
+    )
+    mask = threshold(tested, control="maxt", two_sided=two_sided)
+    expected = (tested["p_corrected"] <= 0.05) & (two_sided | (tested["stat"] > 0))
+    np.testing.assert_array_equal(mask, expected)
+    assert mask.any() == two_sided  # what was planted is lower in rest
+    assert mask.attrs["assumption"] == tested.attrs["exchangeability"]
+
+
+def test_threshold__maxt_refuses_what_was_not_tested(null_and_signal):
+    with pytest.raises(ValueError, match=r"needs p_corrected; the map has .*'p_value', 'stat'"):
+        threshold(null_and_signal, control="maxt")
+    one_side = permuted([4.0], [0.01], two_sided=False)
+    with pytest.raises(ValueError, match="the permutation test was of one side; repeat it"):
+        threshold(one_side, control="maxt", two_sided=True)
+    assert threshold(one_side, control="maxt").all()
+
+
+@pytest.mark.parametrize(
+    ("control", "assumption"),
+    [
+        ("fdr", "independent or positively dependent"),
+        ("by", "none: .* under any dependence"),
+        ("bonferroni", "none: .* under any dependence"),
+        ("maxt", "^prompts are exchangeable within runs$"),
+        (P(0.01), "none: .* no error rate of the map"),
+        (Z(3.0), "none: .* no error rate of the map"),
+        (Top(0.5), "none: no error rate is controlled"),
+    ],
+)
+def test_threshold__says_what_its_control_rests_on(control, assumption):
+    ds = permuted([4.0, 1.0], [0.01, 0.5], exchangeability="prompts are exchangeable within runs")
+    attrs = threshold(ds, control=control, alpha=0.1).attrs
+    assert re.search(assumption, attrs["assumption"])
+    assert attrs["two_sided"] is False
+    named = isinstance(control, str)
+    assert attrs["control"] == (control if named else repr(control))
+    assert attrs.get("alpha") == (0.1 if named else None)
 
 
 @pytest.mark.parametrize("two_sided", [False, True])

@@ -1,0 +1,296 @@
+"""Sums of products of a design with the activations, in one pass over the cube.
+
+A task takes one chunk, keeps its valid tokens and sums over them in float64; sums of chunks are added in
+a tree. Values are taken from a shift, the mean of a neuron's first tokens, so that a neuron far from zero
+keeps its digits; sums with different shifts are brought to one before they are added.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+from dask.delayed import Delayed, delayed
+from dask.graph_manipulation import bind
+
+from ..store.blocks import one_blas_thread, tree_reduce, valid_rows
+from ..store.moments import Bool, Float64
+
+Place = tuple[int, int]  # of a chunk along layer and neuron
+
+_ROWS = 128  # tokens that are converted and multiplied at a time
+_EXPLAINED = 1e-10  # of the length of a constant: less is rounding
+_PILOT = 16  # tokens whose mean is the shift
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over tokens t of d_t = u_t (y_t - shift), with u_t^2 the precision of the prompt.
+
+    With lags there are further sums: over the pairs (t - 1, t) of one prompt, and over its last token.
+
+    Attributes
+    ----------
+    shift
+        (neuron,), what was taken off.
+    weight
+        Sum of u^2 over tokens, pairs and last tokens: (3,).
+    design
+        Sums of u Q, of its neighbours u (Q_(t-1) + Q_(t+1)), and of u Q over last tokens: (3, regressor).
+    product
+        The same with d instead of u: (3, regressor, neuron). Without lags, the first of each.
+    total
+        Sums of u d over all, first and last tokens: (3, neuron).
+    square
+        Sums of d_t^2, of d_t d_(t-1), and of d_t^2 over last tokens: (3, neuron).
+    """
+
+    shift: Float64
+    weight: Float64
+    design: Float64
+    product: Float64
+    total: Float64
+    square: Float64
+
+    def shifted(self, shift: Float64) -> "Sums":
+        """Return the same sums of u (y - shift)."""
+        delta = self.shift - shift  # d + u delta is what is wanted
+        everywhere, first, last = self.total
+        linear = np.stack([2 * everywhere, 2 * everywhere - first - last, 2 * last])
+        return Sums(
+            shift,
+            self.weight,
+            self.design,
+            self.product + self.design[..., None] * delta,
+            self.total + self.weight[[0, 2, 2], None] * delta,
+            self.square + (linear + self.weight[:, None] * delta) * delta,
+        )
+
+    def centred(self) -> "Sums":
+        """Return sums whose shift the design explains: a constant, if it has one, or else nothing.
+
+        The residuals of y - shift are then those of y.
+        """
+        explained = self.design[0] @ self.design[0]
+        if np.isclose(explained, self.weight[0], rtol=_EXPLAINED):
+            return self
+        return self.shifted(np.zeros_like(self.shift))
+
+    @staticmethod
+    def added(parts: Sequence["Sums"]) -> "Sums":
+        """Add sums over different tokens; the shift becomes that of the first."""
+        first, *others = parts
+        alike = [first, *(part.shifted(first.shift) for part in others)]
+        fields = ("weight", "design", "product", "total", "square")
+        return Sums(first.shift, *(np.sum([getattr(x, f) for x in alike], axis=0) for f in fields))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a design that belong to some prompts.
+
+    Attributes
+    ----------
+    Q
+        (prompt, token, regressor), zeros where there is no token, or (prompt, regressor) for every token.
+    valid
+        (prompt, token), which tokens are real.
+    precision
+        (prompt,), u.
+    magnitude
+        Whether y is the magnitude of the activation.
+    """
+
+    Q: Float64
+    valid: Bool
+    precision: Float64
+    magnitude: bool
+
+    def of(self, prompts: slice) -> "Rows":
+        """Return the rows of some prompts."""
+        return Rows(self.Q[prompts], self.valid[prompts], self.precision[prompts], self.magnitude)
+
+    def prompts(self, block: npt.NDArray[Any]) -> Iterator[tuple[int, Float64, npt.NDArray[Any]]]:
+        """Go through the prompts with tokens: number, rows of Q, values as stored (token, neuron)."""
+        for i, (prompt, valid) in enumerate(zip(block, self.valid, strict=True)):
+            n = int(valid.sum())
+            if n:
+                Q = self.Q[i][valid] if self.Q.ndim == 3 else np.broadcast_to(self.Q[i], (n, self.Q.shape[1]))
+                yield i, Q, valid_rows(prompt, valid).reshape(n, -1)
+
+    def values(self, stored: npt.NDArray[Any], shift: Float64 | float = 0.0, u: float = 1.0) -> Float64:
+        """Return u (y - shift), (token, neuron)."""
+        y = (np.abs(stored) if self.magnitude else stored).astype(np.float64)
+        y -= shift
+        if u != 1.0:
+            y *= u
+        return y
+
+
+def sum_chunk(block: npt.NDArray[Any], *, rows: Rows, lags: bool) -> Sums | None:
+    """Sum over one chunk (prompt, token, layer, neuron); None where it has no valid token."""
+    sums: Sums | None = None
+    for i, Q, stored in rows.prompts(block):
+        if sums is None:
+            sums = _nothing(rows.values(stored[:_PILOT]).mean(axis=0), Q.shape[1])
+        _add_prompt(sums, rows, i, Q, stored, lags)
+    return sums
+
+
+def _nothing(shift: Float64, n_regressors: int) -> Sums:
+    n = len(shift)
+    return Sums(
+        shift,
+        np.zeros(3),
+        np.zeros((3, n_regressors)),
+        np.zeros((3, n_regressors, n)),
+        np.zeros((3, n)),
+        np.zeros((3, n)),
+    )
+
+
+def _add_prompt(
+    sums: Sums, rows: Rows, prompt: int, Q: Float64, stored: npt.NDArray[Any], lags: bool
+) -> None:
+    """Add one prompt to sums, in place: Q (token, regressor), stored (token, neuron)."""
+    n, u = len(stored), rows.precision[prompt]
+    ones = np.ones(min(n, _ROWS))
+    before: Float64 | None = None  # the last token of the piece before
+    near = _neighbours(Q) if lags else Q
+    columns = np.concatenate([Q, near], axis=1).T if lags else Q.T
+    for a in range(0, n, _ROWS):
+        d = rows.values(stored[a : a + _ROWS], sums.shift, u)
+        product = (columns[:, a : a + _ROWS] @ d).reshape(1 + lags, Q.shape[1], -1)
+        sums.product[: 1 + lags] += product
+        sums.total[0] += u * (ones[: len(d)] @ d)
+        if lags:
+            if before is not None:
+                sums.square[1] += before * d[0]
+            sums.square[1] += ones[: len(d) - 1] @ (d[:-1] * d[1:])
+            before = d[-1].copy()
+            if a == 0:
+                sums.total[1] += u * d[0]
+        sums.square[0] += ones[: len(d)] @ np.square(d, out=d)
+    sums.weight[:] += u**2 * np.array([n, n - 1, 1])
+    sums.design[0] += u * Q.sum(axis=0)
+    if before is not None:
+        sums.design[1] += u * near.sum(axis=0)
+        sums.design[2] += u * Q[-1]
+        sums.product[2] += Q[-1][:, None] * before
+        sums.total[2] += u * before
+        sums.square[2] += before**2
+
+
+def _neighbours(Q: Float64) -> Float64:
+    """Sum of the rows before and after each, within one prompt: (token, regressor)."""
+    out = np.zeros_like(Q)
+    out[1:] += Q[:-1]
+    out[:-1] += Q[1:]
+    return out
+
+
+def _added(parts: list[Sums | None]) -> Sums | None:
+    some = [part for part in parts if part is not None]
+    return Sums.added(some) if some else None
+
+
+def score_chunk(
+    block: npt.NDArray[Any], *, rows: Rows, leverage: Float64, inflate: Float64, sums: Sums
+) -> Float64:
+    """Sum the squares of the prompts' scores over one chunk: (regressor, regressor, neuron).
+
+    The score of a prompt is Q_g'r_g, with r what the fit of all prompts leaves of it, inflated by
+    `inflate` (prompt, regressor, regressor).
+    """
+    n_regressors, n_neurons = sums.product.shape[1:]
+    meat = np.zeros((n_regressors, n_regressors, n_neurons))
+    for i, Q, stored in rows.prompts(block):
+        score = -leverage[i] @ sums.product[0]
+        for a in range(0, len(stored), _ROWS):
+            d = rows.values(stored[a : a + _ROWS], sums.shift, rows.precision[i])
+            score += Q[a : a + _ROWS].T @ d
+        score = inflate[i] @ score
+        for j in range(n_regressors):
+            meat[j, : j + 1] += score[j] * score[: j + 1]
+    upper = np.triu_indices(n_regressors, 1)
+    meat[upper] = meat[upper[::-1]]
+    return meat
+
+
+def _starts(sizes: Sequence[int]) -> Iterator[slice]:
+    start = 0
+    for size in sizes:
+        yield slice(start, start + size)
+        start += size
+
+
+def _blocks(cube: da.Array) -> Iterator[tuple[Place, da.Array]]:
+    """Go through the chunks along layer and neuron: their numbers, and the cube of all prompts."""
+    for i, layers in enumerate(_starts(cube.chunks[2])):
+        for j, neurons in enumerate(_starts(cube.chunks[3])):
+            yield (i, j), cube[:, :, layers, neurons]
+
+
+def summed(cube: da.Array, rows: Rows, *, lags: bool) -> dict[Place, Delayed]:
+    """Sum over the whole cube, once, for each chunk along layer and neuron: `Sums`, delayed."""
+    centred = delayed(Sums.centred, pure=False)
+    tasks = [_task(partial(sum_chunk, rows=rows.of(p), lags=lags)) for p in _starts(cube.chunks[0])]
+    out = {}
+    for place, part in _blocks(cube):
+        chunks = part.to_delayed()[:, 0, 0, 0]  # type: ignore[no-untyped-call]
+        out[place] = centred(
+            tree_reduce([task(chunk) for task, chunk in zip(tasks, chunks, strict=True)], _added)
+        )
+    return out
+
+
+def scored(
+    cube: da.Array,
+    rows: Rows,
+    sums: dict[Place, Delayed],
+    leverage: Float64,
+    inflate: Float64,
+) -> dict[Place, Delayed]:
+    """Go through the cube a second time, for the sum of squares of the prompts' scores, delayed."""
+    tasks = [
+        _task(partial(score_chunk, rows=rows.of(p), leverage=leverage[p], inflate=inflate[p]))
+        for p in _starts(cube.chunks[0])
+    ]
+    # read again, and only when the first pass is over: else its chunks would be kept till then
+    again = bind(cube, list(sums.values()))
+    out = {}
+    for place, part in _blocks(again):
+        chunks = part.to_delayed()[:, 0, 0, 0]  # type: ignore[no-untyped-call]
+        parts = [task(chunk, sums=sums[place]) for task, chunk in zip(tasks, chunks, strict=True)]
+        out[place] = tree_reduce(parts, _total)
+    return out
+
+
+def _task(function: Callable[..., Any]) -> Callable[..., Delayed]:
+    task: Callable[..., Delayed] = delayed(one_blas_thread(function), pure=False, traverse=False)
+    return task
+
+
+def _total(parts: list[Float64]) -> Float64:
+    return np.asarray(np.sum(parts, axis=0))
+
+
+def assembled(finished: dict[Place, Delayed], cube: da.Array, n_rows: int) -> da.Array:
+    """Put delayed arrays (row, layer * neuron) of the chunks together: (row, layer, neuron), lazy."""
+    shaped = delayed(_shaped, pure=False)
+    grid = []
+    for i, n_layers in enumerate(cube.chunks[2]):
+        line = []
+        for j, n_neurons in enumerate(cube.chunks[3]):
+            shape = (n_rows, n_layers, n_neurons)
+            line.append(da.from_delayed(shaped(finished[i, j], shape), shape, dtype=np.float64))  # type: ignore[no-untyped-call]
+        grid.append(line)
+    out: da.Array = da.block([grid])  # type: ignore[no-untyped-call]
+    return out
+
+
+def _shaped(values: Float64, shape: tuple[int, ...]) -> Float64:
+    return values.reshape(shape)
