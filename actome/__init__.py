@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .analyze.combine import combine
     from .analyze.conjunction import conjunction
     from .analyze.contrasts import compute_contrast
-    from .analyze.crossfit import cross_fit
+    from .analyze.crossfit import cross_fit, fold_network
     from .analyze.design import design_matrix
     from .analyze.effects import lesion_effects
     from .analyze.glm import fit_glm
@@ -73,6 +73,7 @@ _HOME = {
     "conjunction": "analyze.conjunction",
     "true_discoveries": "analyze.true_discoveries",
     "cross_fit": "analyze.crossfit",
+    "fold_network": "analyze.crossfit",
     "report": "analyze.report",
     "selective_neurons": "analyze.selectivity",
     "similar_neurons": "analyze.selectivity",
@@ -117,6 +118,7 @@ __all__ = [
     "export",
     "firing_neurons",
     "fit_glm",
+    "fold_network",
     "gc",
     "group_ica",
     "identify",

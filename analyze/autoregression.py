@@ -49,7 +49,9 @@ def autocorrelation(sums: Sums, lagged: Lagged, rss: Float64) -> Float64:
     return np.asarray(np.divide(lag, rss, out=np.full_like(rss, np.nan), where=rss > 0))
 
 
-def generalised(sums: Sums, lagged: Lagged, rho: Float64) -> tuple[Float64, Float64, Float64]:
+def generalised(
+    sums: Sums, lagged: Lagged, rho: Float64, transform: Float64
+) -> tuple[Float64, Float64, Float64]:
     """Generalised least squares under AR(1), the first token of a prompt left as it is.
 
     Parameters
@@ -60,11 +62,13 @@ def generalised(sums: Sums, lagged: Lagged, rho: Float64) -> tuple[Float64, Floa
         Of the same design.
     rho
         (neuron,), truncated here to hundredths; 0 where it is NaN.
+    transform
+        From coefficients on Q to others, whose covariance is wanted: (regressor, regressor).
 
     Returns
     -------
-    Coefficients on Q: (regressor, neuron); the sum of squared residuals: (neuron,); their covariance
-    but for the noise's variance: (regressor, regressor, neuron).
+    Coefficients on Q: (regressor, neuron); the sum of squared residuals: (neuron,); the covariance of the
+    transformed coefficients, but for the noise's variance: (regressor, regressor, neuron).
     """
     bins = np.trunc(np.nan_to_num(rho) * _BINS).astype(int)
     ordinary, neighbours, last = sums.product
@@ -80,5 +84,5 @@ def generalised(sums: Sums, lagged: Lagged, rho: Float64) -> tuple[Float64, Floa
         beta[:, here] = inverse @ right
         whitened = square[0] - 2 * r * square[1] + r**2 * (square[0] - square[2])
         rss[here] = whitened - (right * beta[:, here]).sum(axis=0)
-        covariance[..., here] = inverse[..., None]
+        covariance[..., here] = (transform @ inverse @ transform.T)[..., None]
     return beta, rss, covariance

@@ -98,13 +98,11 @@ def _fit_means(mean: Float64, *, basis: Basis, mass: Float64, scores: Float64 | 
         covariance = np.repeat((inverse @ inverse.T).reshape(-1, 1), n_neurons, axis=1)
         return np.concatenate([inverse @ projected, np.where(np.isnan(projected[0]), np.nan, covariance)])
     square = np.square(_residual(mean, projected, basis, mass))
+    loading = scores[:, None] * (basis.Q @ inverse.T)
     i, j = np.triu_indices(rank)
-    loading = scores[:, None] * basis.Q
-    meat = np.empty((rank, rank, n_neurons))
-    meat[i, j] = (loading[:, i] * loading[:, j]).T @ square
-    meat[j, i] = meat[i, j]
-    left = (inverse @ meat.reshape(rank, -1)).reshape(meat.shape)
-    covariance = np.einsum("ikv,jk->ijv", left, inverse)
+    covariance = np.empty((rank, rank, n_neurons))
+    covariance[i, j] = (loading[:, i] * loading[:, j]).T @ square
+    covariance[j, i] = covariance[i, j]
     return np.concatenate([inverse @ projected, covariance.reshape(rank * rank, -1)])
 
 

@@ -16,12 +16,13 @@ import numpy.typing as npt
 from dask.delayed import Delayed, delayed
 from dask.graph_manipulation import bind
 
-from ..store.blocks import one_blas_thread, tree_reduce, valid_rows
-from ..store.moments import Bool, Float64
+from ..store.blocks import check_valid, one_blas_thread, tree_reduce
+from ..store.moments import Float64
+from .token_rows import Rows, Tokens
 
 Place = tuple[int, int]  # of a chunk along layer and neuron
 
-_ROWS = 128  # tokens that are converted and multiplied at a time
+_PIECE_BYTES = 2**22  # of tokens in float64 at a time: what stays in the cache
 _EXPLAINED = 1e-10  # of the length of a constant: less is rounding
 _PILOT = 16  # tokens whose mean is the shift
 
@@ -88,56 +89,24 @@ class Sums:
         return Sums(first.shift, *(np.sum([getattr(x, f) for x in alike], axis=0) for f in fields))
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a design that belong to some prompts.
-
-    Attributes
-    ----------
-    Q
-        (prompt, token, regressor), zeros where there is no token, or (prompt, regressor) for every token.
-    valid
-        (prompt, token), which tokens are real.
-    precision
-        (prompt,), u.
-    magnitude
-        Whether y is the magnitude of the activation.
-    """
-
-    Q: Float64
-    valid: Bool
-    precision: Float64
-    magnitude: bool
-
-    def of(self, prompts: slice) -> "Rows":
-        """Return the rows of some prompts."""
-        return Rows(self.Q[prompts], self.valid[prompts], self.precision[prompts], self.magnitude)
-
-    def prompts(self, block: npt.NDArray[Any]) -> Iterator[tuple[int, Float64, npt.NDArray[Any]]]:
-        """Go through the prompts with tokens: number, rows of Q, values as stored (token, neuron)."""
-        for i, (prompt, valid) in enumerate(zip(block, self.valid, strict=True)):
-            n = int(valid.sum())
-            if n:
-                Q = self.Q[i][valid] if self.Q.ndim == 3 else np.broadcast_to(self.Q[i], (n, self.Q.shape[1]))
-                yield i, Q, valid_rows(prompt, valid).reshape(n, -1)
-
-    def values(self, stored: npt.NDArray[Any], shift: Float64 | float = 0.0, u: float = 1.0) -> Float64:
-        """Return u (y - shift), (token, neuron)."""
-        y = (np.abs(stored) if self.magnitude else stored).astype(np.float64)
-        y -= shift
-        if u != 1.0:
-            y *= u
-        return y
-
-
 def sum_chunk(block: npt.NDArray[Any], *, rows: Rows, lags: bool) -> Sums | None:
     """Sum over one chunk (prompt, token, layer, neuron); None where it has no valid token."""
+    check_valid(block, rows.valid)
+    values = block.reshape(*block.shape[:2], -1)
     sums: Sums | None = None
-    for i, Q, stored in rows.prompts(block):
+    out = _piece(values)
+    for _, tokens in rows.prompts(values):
         if sums is None:
-            sums = _nothing(rows.values(stored[:_PILOT]).mean(axis=0), Q.shape[1])
-        _add_prompt(sums, rows, i, Q, stored, lags)
+            first = tokens.values(slice(0, _PILOT), np.zeros(values.shape[-1]), out)
+            sums = _nothing(first.mean(axis=0) / tokens.u, tokens.Q.shape[1])
+        _add_prompt(sums, tokens, out, lags)
     return sums
+
+
+def _piece(values: npt.NDArray[Any]) -> Float64:
+    """Memory for some tokens in float64, used again and again: new memory costs as much as the sums."""
+    n_tokens, n_neurons = values.shape[1:]
+    return np.empty((max(_PILOT, min(n_tokens, _PIECE_BYTES // (8 * n_neurons))), n_neurons))
 
 
 def _nothing(shift: Float64, n_regressors: int) -> Sums:
@@ -152,28 +121,27 @@ def _nothing(shift: Float64, n_regressors: int) -> Sums:
     )
 
 
-def _add_prompt(
-    sums: Sums, rows: Rows, prompt: int, Q: Float64, stored: npt.NDArray[Any], lags: bool
-) -> None:
-    """Add one prompt to sums, in place: Q (token, regressor), stored (token, neuron)."""
-    n, u = len(stored), rows.precision[prompt]
-    ones = np.ones(min(n, _ROWS))
+def _add_prompt(sums: Sums, tokens: Tokens, out: Float64, lags: bool) -> None:
+    """Add one prompt to sums, in place; `out` is memory to work in, (token, neuron)."""
+    Q, u = tokens.Q, tokens.u
+    n, n_regressors = Q.shape
+    near = _neighbours(Q) if lags else Q[:, :0]
+    columns = np.concatenate([Q, near], axis=1).T
+    ones = np.full(len(out), u)
     before: Float64 | None = None  # the last token of the piece before
-    near = _neighbours(Q) if lags else Q
-    columns = np.concatenate([Q, near], axis=1).T if lags else Q.T
-    for a in range(0, n, _ROWS):
-        d = rows.values(stored[a : a + _ROWS], sums.shift, u)
-        product = (columns[:, a : a + _ROWS] @ d).reshape(1 + lags, Q.shape[1], -1)
-        sums.product[: 1 + lags] += product
-        sums.total[0] += u * (ones[: len(d)] @ d)
+    for a in range(0, n, len(out)):
+        d = tokens.values(slice(a, a + len(out)), sums.shift, out)
+        product = columns[:, a : a + len(out)] @ d
+        sums.product[: 1 + lags] += product.reshape(1 + lags, n_regressors, -1)
+        sums.total[0] += ones[: len(d)] @ d
+        sums.square[0] += np.einsum("ij,ij->j", d, d)
         if lags:
-            if before is not None:
-                sums.square[1] += before * d[0]
-            sums.square[1] += ones[: len(d) - 1] @ (d[:-1] * d[1:])
-            before = d[-1].copy()
-            if a == 0:
+            if before is None:
                 sums.total[1] += u * d[0]
-        sums.square[0] += ones[: len(d)] @ np.square(d, out=d)
+            else:
+                sums.square[1] += before * d[0]
+            sums.square[1] += np.einsum("ij,ij->j", d[:-1], d[1:])
+            before = d[-1].copy()
     sums.weight[:] += u**2 * np.array([n, n - 1, 1])
     sums.design[0] += u * Q.sum(axis=0)
     if before is not None:
@@ -205,17 +173,19 @@ def score_chunk(
     The score of a prompt is Q_g'r_g, with r what the fit of all prompts leaves of it, inflated by
     `inflate` (prompt, regressor, regressor).
     """
-    n_regressors, n_neurons = sums.product.shape[1:]
-    meat = np.zeros((n_regressors, n_regressors, n_neurons))
-    for i, Q, stored in rows.prompts(block):
-        score = -leverage[i] @ sums.product[0]
-        for a in range(0, len(stored), _ROWS):
-            d = rows.values(stored[a : a + _ROWS], sums.shift, rows.precision[i])
-            score += Q[a : a + _ROWS].T @ d
+    product = sums.product[0]
+    meat = np.zeros((len(product), *product.shape))
+    values = block.reshape(*block.shape[:2], -1)
+    out = _piece(values)
+    for i, tokens in rows.prompts(values):
+        score = -leverage[i] @ product
+        for a in range(0, len(tokens.Q), len(out)):
+            d = tokens.values(slice(a, a + len(out)), sums.shift, out)
+            score += tokens.Q[a : a + len(out)].T @ d
         score = inflate[i] @ score
-        for j in range(n_regressors):
+        for j in range(len(score)):
             meat[j, : j + 1] += score[j] * score[: j + 1]
-    upper = np.triu_indices(n_regressors, 1)
+    upper = np.triu_indices(len(product), 1)
     meat[upper] = meat[upper[::-1]]
     return meat
 

@@ -13,8 +13,9 @@ from dask.delayed import delayed
 from ..store.blocks import activation_array, valid_tokens
 from ..store.moments import Float64, Measure
 from .autoregression import Lagged, autocorrelation, generalised
-from .products import Rows, Sums, assembled, scored, summed
+from .products import Sums, assembled, scored, summed
 from .sandwich import Basis, adjustment
+from .token_rows import Rows
 
 _ROUNDING = 1e-13  # a residual sum of squares this small beside that of the values is rounding
 
@@ -50,44 +51,37 @@ def fit_tokens(
     rows = Rows(basis.token_rows(count), valid, np.sqrt(weight), measure == "magnitude")
     lagged = Lagged.of(rows.Q, valid) if noise == "ar1" else None
     sums = summed(cube, rows, lags=lagged is not None)
-    finish = delayed(partial(_finished, lagged=lagged, n_rows=basis.n_rows), pure=False, traverse=False)
+    finish = delayed(partial(_finished, lagged=lagged, basis=basis), pure=False, traverse=False)
     n, shape = basis.rank, (basis.rank, basis.rank, *cube.shape[2:])
     n_maps = n + 2 + (0 if lagged is None else 1 + n * n)
     maps = assembled({place: finish(s) for place, s in sums.items()}, cube, n_maps)
+    out = {"beta": maps[:n], "residual_variance": maps[n], "r_squared": maps[n + 1]}
     if lagged is not None:
-        covariance = maps[n + 3 :].reshape(shape)
-    elif noise == "ols":
-        covariance = np.eye(n)[..., None, None] * maps[n]
-    else:
-        inner = scored(cube, rows, sums, basis.leverage, adjustment(basis, noise))
-        covariance = assembled(inner, cube, n * n).reshape(shape)  # type: ignore[no-untyped-call]
-        covariance = da.where(maps[n] == 0, 0.0, covariance)
-    inverse = np.linalg.inv(basis.R)
-    return {
-        "beta": da.einsum("ij,jlf->ilf", inverse, maps[:n]),
-        "covariance": da.einsum("ij,jklf,mk->imlf", inverse, covariance, inverse),
-        "residual_variance": maps[n],
-        "r_squared": maps[n + 1],
-        **({} if lagged is None else {"autocorrelation": maps[n + 2]}),
-    }
+        return out | {"autocorrelation": maps[n + 2], "covariance": maps[n + 3 :].reshape(shape)}
+    if noise == "ols":
+        return out | {"covariance": basis.covariance(np.eye(n))[..., None, None] * maps[n]}
+    inflate = np.linalg.inv(basis.R) @ adjustment(basis, noise)  # to scores of the regressors
+    covariance = assembled(scored(cube, rows, sums, basis.leverage, inflate), cube, n * n)
+    return out | {"covariance": da.where(maps[n] == 0, 0.0, covariance.reshape(shape))}  # type: ignore[no-untyped-call]
 
 
-def _finished(sums: Sums, *, lagged: Lagged | None, n_rows: int) -> Float64:
+def _finished(sums: Sums, *, lagged: Lagged | None, basis: Basis) -> Float64:
     """Coefficients, residual variance, R squared; for AR(1) autocorrelation and covariance: (row, neuron)."""
     beta, square = sums.product[0], sums.square[0]
-    rank = len(beta)
+    rank, dof = basis.rank, basis.n_rows - basis.rank
     rss = _rounded(square - np.square(beta).sum(axis=0), square)
     about_mean = square - np.square(sums.total[0]) / sums.weight[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         r_squared = np.where(about_mean > 0, 1.0 - rss / about_mean, np.nan)
+    inverse = np.asarray(np.linalg.inv(basis.R))
     constant = sums.design[0][:, None] * sums.shift  # what was taken off, on the basis
     if lagged is None:
-        return np.concatenate([beta + constant, [rss / (n_rows - rank), r_squared]])
+        return np.concatenate([inverse @ (beta + constant), [rss / dof, r_squared]])
     rho = autocorrelation(sums, lagged, rss)
-    beta, whitened, covariance = generalised(sums, lagged, rho)
-    variance = _rounded(whitened, square) / (n_rows - rank)
+    beta, whitened, covariance = generalised(sums, lagged, rho, inverse)
+    variance = _rounded(whitened, square) / dof
     covariance = (covariance * variance).reshape(rank * rank, -1)
-    return np.concatenate([beta + constant, [variance, r_squared, rho], covariance])
+    return np.concatenate([inverse @ (beta + constant), [variance, r_squared, rho], covariance])
 
 
 def _rounded(rss: Float64, square: Float64) -> Float64:

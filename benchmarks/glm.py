@@ -225,18 +225,24 @@ def main() -> None:
     parser.add_argument("--folder", help="on the disk to write to")
     parser.add_argument("--summaries", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--make", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--path", help=argparse.SUPPRESS)
     parser.add_argument("--prompts", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
+    if options.make:
+        make(Path(options.path), options.prompts)
+    elif options.one:
         print(json.dumps(one(options.path, options.one, options.prompts)))
     elif options.summaries:
         summaries(options.rounds)
     else:
         n_prompts = max(64, round(options.gb * 1e3 / PROMPT_MB / 64) * 64)
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            make(Path(folder, "cube.zarr"), n_prompts)
-            compare(Path(folder, "cube.zarr"), n_prompts, options.rounds)
+            path = Path(folder, "cube.zarr")
+            # in a process of its own: the peak of memory of a process counts for those that it starts
+            command = [sys.executable, __file__, "--make", "--path", str(path), "--prompts", str(n_prompts)]
+            subprocess.run(command, check=True)
+            compare(path, n_prompts, options.rounds)
 
 
 if __name__ == "__main__":

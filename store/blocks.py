@@ -115,13 +115,25 @@ def valid_rows(prompt: npt.NDArray[Any], valid: Bool) -> npt.NDArray[Any]:
     InputError
         A token that counts as valid was masked with NaN, so that the moments would be wrong.
     """
-    rows = prompt[valid] if not valid.all() else prompt
-    if rows.size and np.isnan(rows.reshape(len(rows), -1)).all(axis=1).any():
+    check_valid(prompt[None], valid[None])
+    return prompt[valid] if not valid.all() else prompt
+
+
+def check_valid(block: npt.NDArray[Any], valid: Bool) -> None:
+    """Refuse a chunk (prompt, token, layer, neuron) in which a valid token (prompt, token) is all NaN.
+
+    Raises
+    ------
+    InputError
+        A token that counts as valid was masked with NaN, so that sums over tokens would be wrong.
+    """
+    flat = block.reshape(*block.shape[:2], -1)
+    suspect = valid & np.isnan(flat[..., :1]).all(axis=-1)  # mostly none, so that the rest is not looked at
+    if flat.shape[-1] and np.isnan(flat[suspect]).all(axis=-1).any():
         raise InputError(
             "a token that counts as valid is NaN in every neuron; "
             "if it was masked on purpose, set its token_id to -1 too"
         )
-    return rows
 
 
 def tree_reduce(parts: Sequence[Delayed], combine: Callable[[list[Any]], Any]) -> Delayed:

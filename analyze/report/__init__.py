@@ -45,7 +45,8 @@ def report(*results: object, out: str | os.PathLike[str]) -> str:
     *results
         Any of: a recording, and what `fit_glm`, `compute_contrast`, `threshold`, `group_ica`,
         `networks`, `overlap`, `repeatability`, `identify`, `time_course`, `score` and `lesion_effects`
-        return, in memory, lazy or reopened. Contrasts and masks may be stacked along a dimension, such as ``network``.
+        return, in memory, lazy or reopened. Contrasts and masks may be stacked along a dimension, such as
+        ``network``.
     out
         The HTML file; its folder is made if need be, a file that is there is replaced.
 

@@ -25,7 +25,7 @@ from .wording import shorten
 OWN, OTHER, CONTROL, CONTROL_MEAN = "#0072b2", "#a6bddb", "#7f7f7f", "#d55e00"
 # after Okabe and Ito, for the colour-blind
 _PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c00", "#666666")
-_INK = "#333333"
+INK = "#333333"
 _DPI = 100 * PIXELS
 _FONT = FontProperties(family="DejaVu Sans")
 _LABEL_LENGTH = 18
@@ -76,9 +76,9 @@ def quiet(axes: Axes) -> Axes:
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color("#999999")
-    axes.tick_params(labelsize=7.5, color="#999999", labelcolor=_INK, length=3)
-    axes.xaxis.label.set(fontsize=8, color=_INK)
-    axes.yaxis.label.set(fontsize=8, color=_INK)
+    axes.tick_params(labelsize=7.5, color="#999999", labelcolor=INK, length=3)
+    axes.xaxis.label.set(fontsize=8, color=INK)
+    axes.yaxis.label.set(fontsize=8, color=INK)
     return axes
 
 
@@ -120,8 +120,8 @@ def draw_scale(limit: float, label: str) -> Picture:
     bar = figure.colorbar(
         colours, cax=axes, orientation="horizontal", extend="both", ticks=np.linspace(-limit, limit, 5)
     )
-    bar.ax.tick_params(labelsize=7.5, length=2, labelcolor=_INK)
-    bar.set_label(label, fontsize=8, color=_INK, labelpad=2)
+    bar.ax.tick_params(labelsize=7.5, length=2, labelcolor=INK)
+    bar.set_label(label, fontsize=8, color=INK, labelpad=2)
     bar.outline.set_visible(False)
     return picture(figure, f"Colour scale: {label} from {-limit:g} to {limit:g}")
 
@@ -164,7 +164,7 @@ def _draw_runs(axes: Axes, runs: Sequence[str], y: int) -> None:
         axes.broken_barh(stretches, (y - 0.4, 0.8), color=("#cfcfcf", "#efefef")[i % 2], linewidth=0)
         for start, length in stretches:
             if length > len(runs) / 40 * max(1, len(label) / 4):
-                axes.text(start + length / 2, y, label, ha="center", va="center", fontsize=7, color=_INK)
+                axes.text(start + length / 2, y, label, ha="center", va="center", fontsize=7, color=INK)
     changes = [i for i in range(1, len(runs)) if runs[i] != runs[i - 1]]
     if len(changes) <= 40:
         for change in changes:
@@ -224,7 +224,7 @@ def draw_lesion(
     axes = quiet(figure.add_axes((64 / width, below / height, 1 - 70 / width, 172 / height)))
     colours = [OWN if i == own else OTHER for i in x]
     axes.bar(x - 0.14, effect, width=0.5, color=colours)
-    axes.vlines(x - 0.14, *interval, color=_INK, linewidth=1.0)
+    axes.vlines(x - 0.14, *interval, color=INK, linewidth=1.0)
     if len(control):
         beside = np.broadcast_to(x + 0.3, control.shape)
         axes.scatter(

@@ -6,9 +6,9 @@ import xarray as xr
 from .gather import Results
 from .heat import heat_cell
 from .page import Block, Cell, Paragraph, Section, Table
-from .wording import MISSING, decimal, plural, probability, typed
+from .wording import MISSING, decimal, plural, probability, rule
 
-_NO_TEXT = 32  # maps above which the numbers no longer fit
+_NO_TEXT = 20  # maps above which the numbers no longer fit
 _METRICS = {"dice": "Dice of the networks", "correlation": "correlation of the maps"}
 
 
@@ -24,7 +24,8 @@ def _how(ds: xr.Dataset) -> str:
     attrs = ds.attrs
     by = attrs.get("by", "run")
     text = f"Every map is of one {by} alone, so that two of them share no prompt. "
-    text += f"Networks: {typed(str(attrs['network']))}. " if "network" in attrs else ""
+    if "network" in attrs:
+        text += f"Networks: {rule({**attrs, 'control': attrs['network'], 'two_sided': False})}. "
     return text + (f"Assumed: {attrs['exchangeability']}." if "exchangeability" in attrs else "")
 
 
@@ -57,7 +58,7 @@ def _matrix(ds: xr.Dataset) -> Table:
     order = sorted(range(len(contrast)), key=lambda i: (place[contrast[i]], i))
     values = ds["dice"].to_numpy().astype(np.float64)
     size = ds["size"].to_numpy()
-    names = [f"{contrast[i]}, {by} {run[i]}" for i in order]
+    names = [f"{contrast[i]}, {by} {run[i]}".replace(" ", "\u00a0") for i in order]
     limit = float(np.nanmax(np.where(np.eye(len(values)) > 0, 0.0, values), initial=0.0))
     rows = []
     for i, name in zip(order, names, strict=True):
@@ -74,7 +75,8 @@ def _matrix(ds: xr.Dataset) -> Table:
         rows.append((name, cells))
     caption = (
         "Dice of the networks of every two maps: twice the neurons in both over the sum of their sizes. "
-        f"Darker: more, up to {limit:.2f}. Outlined: the same contrast in another {by}. Grey: a map with itself."
+        f"Darker: more, up to {limit:.2f}. Outlined: the same contrast in another {by}. Grey: a map with "
+        "itself. The numbers show when the mouse rests on a cell."
     )
     return Table("map", names, rows, caption, True)
 

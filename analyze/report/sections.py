@@ -12,6 +12,11 @@ from .maps import aggregate, colour_limit, neurons_per_column
 from .page import Block, Cell, Gallery, Paragraph, Section, Table
 from .wording import MISSING, count, decimal, plural, probability, share, typed
 
+_SCORES = {
+    "difference": "its mean inside a network less the mean outside",
+    "dice": "the overlap of its own network with a network",
+    "correlation": "the correlation of its map with a condition's",
+}
 _MEASURES = {"magnitude": "magnitude (|activation|)", "signed": "signed activation"}
 
 
@@ -177,8 +182,8 @@ def networks(results: Results) -> Section | None:
         counts = [dict(zip(n.layers, n.mask.sum(axis=1).tolist(), strict=True)) for n in networks_]
         site = f" of the site {networks_[0].site}" if networks_[0].site else ""
         caption = (
-            f"Neurons{site} kept in each layer ({'; '.join(rules)}). Darker: more; the darkest cell is the largest "
-            f"count. Share: of the {count(networks_[0].mask.size)} neurons recorded."
+            f"Neurons{site} kept in each layer ({'; '.join(rules)}). Darker: more; the darkest cell is the "
+            f"largest count. Share: of the {count(networks_[0].mask.size)} neurons recorded."
         )
         blocks.append(
             counts_table([n.name for n in networks_], counts, [n.mask.size for n in networks_], caption)
@@ -263,7 +268,7 @@ def _named(ds: xr.Dataset) -> str:
 def _exchangeability(ds: xr.Dataset) -> list[Block]:
     attrs = ds.attrs
     text = f"Networks: {typed(str(attrs['network']))}. " if "network" in attrs else ""
-    text += f"Score: {attrs['score']}. " if "score" in attrs else ""
+    text += f"What is held out is compared by {_SCORES[attrs['score']]}. " if "score" in attrs else ""
     text += f"Each {attrs['by']} is left out in turn. " if "by" in attrs else ""
     text += f"Assumed: {attrs['exchangeability']}." if "exchangeability" in attrs else ""
     return [Paragraph(text.strip())] if text else []

@@ -6,6 +6,7 @@ import xarray as xr
 
 from .gather import Results
 from .page import Block, Cell, Paragraph, Section, Table
+from .wording import plural
 
 _COLOURS = {"agree": "#cfe4f2", "disagree": "#f7d9c4", "cannot say": "#ececec", "not asked": "#ffffff"}
 
@@ -26,7 +27,7 @@ def statements_line(ds: xr.Dataset) -> str:
     """Count the verdicts in a line."""
     counts = Counter(str(v) for v in ds["verdict"].to_numpy())
     told = ", ".join(f"{counts[v]} {v}" for v in _COLOURS if counts[v])
-    return f"{ds.attrs.get('study', 'Study')}: of {ds.sizes['statement']} statements {told}."
+    return f"{ds.attrs.get('study', 'Study')}, {plural(ds.sizes['statement'], 'statement')}: {told}."
 
 
 def _verdicts(ds: xr.Dataset) -> Table:
@@ -35,7 +36,10 @@ def _verdicts(ds: xr.Dataset) -> Table:
         (claim, [Cell(measured, prose=True), _verdict(verdict), Cell(rule, prose=True)])
         for claim, measured, verdict, rule in zip(*columns.values(), strict=True)
     ]
-    caption = "The rules were written down before any data were looked at. “Cannot say”: neither rule is met."
+    caption = (
+        "The rules are fixed in the program, the same for every model and recording. “Cannot say”: neither "
+        "rule is met."
+    )
     return Table(str(ds.attrs.get("study", "the study")), ["measured here", "verdict", "rule"], rows, caption)
 
 
