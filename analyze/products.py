@@ -13,8 +13,10 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+from dask.base import optimize
 from dask.delayed import Delayed, delayed
-from dask.graph_manipulation import bind
+from dask.local import get_sync
+from dask.optimization import cull
 
 from ..store.blocks import check_valid, one_blas_thread, tree_reduce
 from ..store.moments import Float64
@@ -166,7 +168,7 @@ def _added(parts: list[Sums | None]) -> Sums | None:
 
 
 def score_chunk(
-    block: npt.NDArray[Any], *, rows: Rows, leverage: Float64, inflate: Float64, sums: Sums
+    read: Callable[[], npt.NDArray[Any]], *, rows: Rows, leverage: Float64, inflate: Float64, sums: Sums
 ) -> Float64:
     """Sum the squares of the prompts' scores over one chunk: (regressor, regressor, neuron).
 
@@ -175,6 +177,7 @@ def score_chunk(
     """
     product = sums.product[0]
     meat = np.zeros((len(product), *product.shape))
+    block = read()
     values = block.reshape(*block.shape[:2], -1)
     out = _piece(values)
     for i, tokens in rows.prompts(values):
@@ -225,18 +228,27 @@ def scored(
     inflate: Float64,
 ) -> dict[Place, Delayed]:
     """Go through the cube a second time, for the sum of squares of the prompts' scores, delayed."""
+    (cube,) = optimize(cube)  # type: ignore[no-untyped-call]
     tasks = [
         _task(partial(score_chunk, rows=rows.of(p), leverage=leverage[p], inflate=inflate[p]))
         for p in _starts(cube.chunks[0])
     ]
-    # read again, and only when the first pass is over: else its chunks would be kept till then
-    again = bind(cube, list(sums.values()))
     out = {}
-    for place, part in _blocks(again):
-        chunks = part.to_delayed()[:, 0, 0, 0]  # type: ignore[no-untyped-call]
-        parts = [task(chunk, sums=sums[place]) for task, chunk in zip(tasks, chunks, strict=True)]
-        out[place] = tree_reduce(parts, _total)
+    for (i, j), total in sums.items():
+        chunks = [_read_again(cube, k, i, j) for k in range(len(tasks))]
+        parts = [task(chunk, sums=total) for task, chunk in zip(tasks, chunks, strict=True)]
+        out[i, j] = tree_reduce(parts, _total)
     return out
+
+
+def _read_again(cube: da.Array, prompts: int, layers: int, neurons: int) -> Callable[[], npt.NDArray[Any]]:
+    """Return what reads a chunk inside the task that needs it.
+
+    As a task of its own it would be shared with the first pass, and kept until the second.
+    """
+    key = (cube.name, prompts, 0, layers, neurons)
+    needed, _ = cull(cube.__dask_graph__(), [key])  # type: ignore[no-untyped-call]
+    return partial(get_sync, needed, key)
 
 
 def _task(function: Callable[..., Any]) -> Callable[..., Delayed]:

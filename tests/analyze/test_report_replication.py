@@ -61,7 +61,7 @@ def test_report__many_maps_show_their_numbers_as_hints_alone(out):
     html = out.read_text(encoding="utf-8")
     dice = f"{float(result['dice'][0, 1]):.2f}"
     assert result.sizes["map"] == 24
-    assert f": {dice}\"" in html and f">{dice}<" not in html
+    assert f': {dice}"' in html and f">{dice}<" not in html
 
 
 def test_report__draws_a_time_course_with_its_blocks(ds, out):

@@ -75,7 +75,9 @@ def test_time_course__refuses_what_it_cannot_show(ds, tmp_path):
     with pytest.raises(InputError, match="open the recording with level='token'"):
         time_course(moments, fit, layer=0, neuron=0)
     few = ds.isel(prompt=np.flatnonzero(ds["condition"] != "a"))
-    with pytest.raises(InputError, match=r"no mean of the conditions \['a'\]; it has those of \['b', 'rest'\]"):
+    with pytest.raises(
+        InputError, match=r"no mean of the conditions \['a'\]; it has those of \['b', 'rest'\]"
+    ):
         time_course(ds, actome.fit_glm(few), layer=0, neuron=0)
     with pytest.raises(InputError, match="no label 'condition'"):
         time_course(ds.drop_vars("condition"), fit, layer=0, neuron=0)

@@ -173,6 +173,15 @@ def test_fit_glm__of_the_cube_does_not_depend_on_workers(noise):
 
 
 @pytest.mark.parametrize("noise", NOISES)
+def test_fit_glm__of_the_cube_takes_what_was_sliced_and_changed(noise, tiny_path):
+    ds = open_recording(tiny_path)
+    part = {"prompt": slice(1, -1), "layer": slice(1, None), "neuron": slice(2, None, 2)}
+    lazy = ds.isel(part).assign(activation=2 * ds["activation"].isel(part))
+    options = {"confounds": ("run", "token_position"), "noise": noise}
+    assert_same(fit_glm(lazy, **options), fit_glm(lazy.compute(), **options))
+
+
+@pytest.mark.parametrize("noise", NOISES)
 def test_fit_glm__of_the_cube_computes_nothing(noise, tiny_path, raise_if_computes):
     ds = open_recording(tiny_path)
     ds = ds.assign({k: v.compute() for k, v in ds.variables.items() if k == "token_id"})
