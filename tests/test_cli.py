@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import xarray as xr
 
+import actome
 from actome.ingest.phantom import phantom_model
 from actome.store.archive import open as open_recording
 from actome.store.archive import save
@@ -82,6 +84,48 @@ def test_glm_and_overlap__save_contrasts_and_compare_their_networks(call, record
     table = json.loads(printed)
     assert status == 0 and table["data"][0][0] == 1.0
     assert call("glm", recording, "-c", "a - b", "-o", out)[0] == 2  # taken
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        (("--confound", "run", "--confound", "token_position"), {"confounds": ("run", "token_position")}),
+        (("--noise", "ar1"), {"noise": "ar1"}),
+        (("--kernel", "1,0.5"), {"kernel": (1.0, 0.5)}),
+        (("--formula", "0 + condition", "--noise", "cr2"), {"formula": "0 + condition", "noise": "cr2"}),
+        (("--skip-first", "1"), {}),
+    ],
+)
+def test_glm__options_are_those_of_fit_glm(options, given, call, recording, tmp_path):
+    out, ds = tmp_path / "c.zarr", actome.open(recording)
+    contrast = "`condition[a]` - `condition[b]`" if "--formula" in options else "a - b"
+    assert call("glm", recording, "-c", contrast, "-o", out, *options)[0] == 0
+    ds = ds.isel(token=slice(1, None)) if "--skip-first" in options else ds
+    expected = actome.compute_contrast(actome.fit_glm(ds, **given), contrast)
+    np.testing.assert_allclose(actome.open(out)["stat"][0], expected["stat"], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--kernel", "1,x"), "--kernel takes numbers"),
+        (("--skip-first", "-1"), "must not be negative"),
+        (("--drift", "cubic"), "drift must be"),
+        (("--weights", "condition"), "weights must name a label"),
+    ],
+)
+def test_glm__refuses_options_that_mean_nothing(options, message, call, recording, tmp_path):
+    status, printed, err = call("glm", recording, "-c", "a - b", "-o", tmp_path / "c.zarr", *options)
+    assert status == 2 and message in err and printed == "" and err.count("\n") == 1
+
+
+def test_main__a_warning_is_one_line(call, recording, tmp_path, monkeypatch):
+    monkeypatch.setattr("actome.analyze.design.collinearity.HIGH_INFLATION", 0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        status, _, err = call("glm", recording, "-c", "a - b", "-o", tmp_path / "c.zarr")
+    assert status == 0 and err.startswith("actome: warning: the variance inflation factor")
+    assert err.count("\n") == 1
 
 
 def test_ica_identify_report__run_from_the_command_line(call, recording, tmp_path):

@@ -5,6 +5,7 @@ traceback.
 """
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -70,6 +71,7 @@ for name, command in COMMANDS.items():
 
 def main() -> None:
     """Run the command line."""
+    warnings.showwarning = _warn
     try:
         app(standalone_mode=True)
     except ActomeError as error:
@@ -83,6 +85,11 @@ def main() -> None:
 def _stop(error: Exception) -> None:
     print(f"actome: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def _warn(message: Warning | str, *where: Any) -> None:
+    """Print a warning as one line, without the line of the program that it comes from."""
+    print(f"actome: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _version(show: bool) -> None:

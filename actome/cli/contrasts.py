@@ -1,5 +1,6 @@
 """The command `glm`."""
 
+import warnings
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -99,6 +100,9 @@ def _opened(
             raise InputError(f"{name} holds the moments of each prompt; no token of it can be left out")
         return ds
     ds = ds.isel(token=slice(skip_first, None))
-    if skip_first or needs_tokens or "token" in design_matrix(ds, formula, **options)["design"].dims:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the fit gives them again
+        by_token = "token" in design_matrix(ds, formula, **options)["design"].dims
+    if skip_first or needs_tokens or by_token:
         return ds
     return open_recording(name, site=site, level="prompt", catalog=catalog)
