@@ -1,28 +1,19 @@
-"""Sums of products of a design with the activations, in one pass over the cube.
+"""Sums of products of a design with the activations of one chunk, in float64.
 
-A task takes one chunk, keeps its valid tokens and sums over them in float64; sums of chunks are added in
-a tree. Values are taken from a shift, the mean of a neuron's first tokens, so that a neuron far from zero
-keeps its digits; sums with different shifts are brought to one before they are added.
+Values are taken from a shift, the mean of a neuron's first tokens, so that a neuron far from zero keeps
+its digits; sums with different shifts are brought to one before they are added.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
-from dask.base import optimize
-from dask.delayed import Delayed, delayed
-from dask.local import get_sync
-from dask.optimization import cull
 
-from ..store.blocks import check_valid, one_blas_thread, tree_reduce
+from ..store.blocks import check_valid
 from ..store.moments import Float64
 from .token_rows import Rows, Tokens
-
-Place = tuple[int, int]  # of a chunk along layer and neuron
 
 _PIECE_BYTES = 2**22  # of tokens in float64 at a time: what stays in the cache
 _EXPLAINED = 1e-10  # of the length of a constant: less is rounding
@@ -97,11 +88,12 @@ def sum_chunk(block: npt.NDArray[Any], *, rows: Rows, lags: bool) -> Sums | None
     values = block.reshape(*block.shape[:2], -1)
     sums: Sums | None = None
     out = _piece(values)
-    for _, tokens in rows.prompts(values):
-        if sums is None:
-            first = tokens.values(slice(0, _PILOT), np.zeros(values.shape[-1]), out)
-            sums = _nothing(first.mean(axis=0) / tokens.u, tokens.Q.shape[1])
-        _add_prompt(sums, tokens, out, lags)
+    with np.errstate(invalid="ignore", over="ignore"):  # an infinite value makes its neuron NaN
+        for _, tokens in rows.prompts(values):
+            if sums is None:
+                first = tokens.values(slice(0, _PILOT), np.zeros(values.shape[-1]), out)
+                sums = _nothing(first.mean(axis=0) / tokens.u, tokens.Q.shape[1])
+            _add_prompt(sums, tokens, out, lags)
     return sums
 
 
@@ -162,11 +154,6 @@ def _neighbours(Q: Float64) -> Float64:
     return out
 
 
-def _added(parts: list[Sums | None]) -> Sums | None:
-    some = [part for part in parts if part is not None]
-    return Sums.added(some) if some else None
-
-
 def score_chunk(
     read: Callable[[], npt.NDArray[Any]], *, rows: Rows, leverage: Float64, inflate: Float64, sums: Sums
 ) -> Float64:
@@ -180,99 +167,15 @@ def score_chunk(
     block = read()
     values = block.reshape(*block.shape[:2], -1)
     out = _piece(values)
-    for i, tokens in rows.prompts(values):
-        score = -leverage[i] @ product
-        for a in range(0, len(tokens.Q), len(out)):
-            d = tokens.values(slice(a, a + len(out)), sums.shift, out)
-            score += tokens.Q[a : a + len(out)].T @ d
-        score = inflate[i] @ score
-        for j in range(len(score)):
-            meat[j, : j + 1] += score[j] * score[: j + 1]
+    with np.errstate(invalid="ignore", over="ignore"):
+        for i, tokens in rows.prompts(values):
+            score = -leverage[i] @ product
+            for a in range(0, len(tokens.Q), len(out)):
+                d = tokens.values(slice(a, a + len(out)), sums.shift, out)
+                score += tokens.Q[a : a + len(out)].T @ d
+            score = inflate[i] @ score
+            for j in range(len(score)):
+                meat[j, : j + 1] += score[j] * score[: j + 1]
     upper = np.triu_indices(len(product), 1)
     meat[upper] = meat[upper[::-1]]
     return meat
-
-
-def _starts(sizes: Sequence[int]) -> Iterator[slice]:
-    start = 0
-    for size in sizes:
-        yield slice(start, start + size)
-        start += size
-
-
-def _blocks(cube: da.Array) -> Iterator[tuple[Place, da.Array]]:
-    """Go through the chunks along layer and neuron: their numbers, and the cube of all prompts."""
-    for i, layers in enumerate(_starts(cube.chunks[2])):
-        for j, neurons in enumerate(_starts(cube.chunks[3])):
-            yield (i, j), cube[:, :, layers, neurons]
-
-
-def summed(cube: da.Array, rows: Rows, *, lags: bool) -> dict[Place, Delayed]:
-    """Sum over the whole cube, once, for each chunk along layer and neuron: `Sums`, delayed."""
-    centred = delayed(Sums.centred, pure=False)
-    tasks = [_task(partial(sum_chunk, rows=rows.of(p), lags=lags)) for p in _starts(cube.chunks[0])]
-    out = {}
-    for place, part in _blocks(cube):
-        chunks = part.to_delayed()[:, 0, 0, 0]  # type: ignore[no-untyped-call]
-        out[place] = centred(
-            tree_reduce([task(chunk) for task, chunk in zip(tasks, chunks, strict=True)], _added)
-        )
-    return out
-
-
-def scored(
-    cube: da.Array,
-    rows: Rows,
-    sums: dict[Place, Delayed],
-    leverage: Float64,
-    inflate: Float64,
-) -> dict[Place, Delayed]:
-    """Go through the cube a second time, for the sum of squares of the prompts' scores, delayed."""
-    (cube,) = optimize(cube)  # type: ignore[no-untyped-call]
-    tasks = [
-        _task(partial(score_chunk, rows=rows.of(p), leverage=leverage[p], inflate=inflate[p]))
-        for p in _starts(cube.chunks[0])
-    ]
-    out = {}
-    for (i, j), total in sums.items():
-        chunks = [_read_again(cube, k, i, j) for k in range(len(tasks))]
-        parts = [task(chunk, sums=total) for task, chunk in zip(tasks, chunks, strict=True)]
-        out[i, j] = tree_reduce(parts, _total)
-    return out
-
-
-def _read_again(cube: da.Array, prompts: int, layers: int, neurons: int) -> Callable[[], npt.NDArray[Any]]:
-    """Return what reads a chunk inside the task that needs it.
-
-    As a task of its own it would be shared with the first pass, and kept until the second.
-    """
-    key = (cube.name, prompts, 0, layers, neurons)
-    needed, _ = cull(cube.__dask_graph__(), [key])  # type: ignore[no-untyped-call]
-    return partial(get_sync, needed, key)
-
-
-def _task(function: Callable[..., Any]) -> Callable[..., Delayed]:
-    task: Callable[..., Delayed] = delayed(one_blas_thread(function), pure=False, traverse=False)
-    return task
-
-
-def _total(parts: list[Float64]) -> Float64:
-    return np.asarray(np.sum(parts, axis=0))
-
-
-def assembled(finished: dict[Place, Delayed], cube: da.Array, n_rows: int) -> da.Array:
-    """Put delayed arrays (row, layer * neuron) of the chunks together: (row, layer, neuron), lazy."""
-    shaped = delayed(_shaped, pure=False)
-    grid = []
-    for i, n_layers in enumerate(cube.chunks[2]):
-        line = []
-        for j, n_neurons in enumerate(cube.chunks[3]):
-            shape = (n_rows, n_layers, n_neurons)
-            line.append(da.from_delayed(shaped(finished[i, j], shape), shape, dtype=np.float64))  # type: ignore[no-untyped-call]
-        grid.append(line)
-    out: da.Array = da.block([grid])  # type: ignore[no-untyped-call]
-    return out
-
-
-def _shaped(values: Float64, shape: tuple[int, ...]) -> Float64:
-    return values.reshape(shape)

@@ -13,7 +13,8 @@ from dask.delayed import delayed
 from ..store.blocks import activation_array, valid_tokens
 from ..store.moments import Float64, Measure
 from .autoregression import Lagged, autocorrelation, generalised
-from .products import Sums, assembled, scored, summed
+from .passes import assembled, scored, summed
+from .products import Sums
 from .sandwich import Basis, adjustment
 from .token_rows import Rows
 

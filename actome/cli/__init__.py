@@ -71,7 +71,7 @@ for name, command in COMMANDS.items():
 
 def main() -> None:
     """Run the command line."""
-    warnings.showwarning = _warn
+    warnings.showwarning = _warn  # type: ignore[assignment]
     try:
         app(standalone_mode=True)
     except ActomeError as error:

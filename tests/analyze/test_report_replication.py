@@ -114,6 +114,6 @@ def test_report__tells_how_many_neurons_chance_would_share(ds, out):
     shown = page(result, out=out)
     both, expected = (float(result[v][0, 1]) for v in ("intersection", "expected"))
     ratio = f"{both / expected:.2f}" if both else "0.00"
-    assert f"{ratio} ×" in shown.text and "for networks of these sizes in each layer" in shown.text
+    assert f"{ratio} \u00d7" in shown.text and "for networks of these sizes in each layer" in shown.text
     assert "expected by chance, p = " in out.read_text(encoding="utf-8")
-    assert " ×" not in page(actome.overlap(mask), out=out).text
+    assert " \u00d7" not in page(actome.overlap(mask), out=out).text

@@ -197,6 +197,7 @@ def test_compute_contrast__of_the_cube_has_no_statistic_where_a_neuron_never_var
     constants = [0.0, 0.1, -1e5 / 3, np.nan]
     for v, value in enumerate(constants):
         ds["activation"].to_numpy()[..., 0, v] = np.where(valid, value, np.nan)
+    ds["activation"].to_numpy()[3, 0, 0, 3] = np.inf
     ours = compute_contrast(fit_glm(ds, noise=noise, confounds=("token_position",)), "a - b").compute()
     for name in ("stat", "z_score", "p_value"):
         assert np.isnan(ours[name].to_numpy()[0, : len(constants)]).all()
