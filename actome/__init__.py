@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .analyze.report import report
     from .analyze.selectivity import selective_neurons, similar_neurons
     from .analyze.threshold import P, Top, Z, threshold
+    from .analyze.time_course import time_course
     from .analyze.true_discoveries import true_discoveries
     from .ingest.lesion import lesion
     from .ingest.recompute import recompute
@@ -74,6 +75,7 @@ _HOME = {
     "true_discoveries": "analyze.true_discoveries",
     "cross_fit": "analyze.crossfit",
     "fold_network": "analyze.crossfit",
+    "time_course": "analyze.time_course",
     "report": "analyze.report",
     "selective_neurons": "analyze.selectivity",
     "similar_neurons": "analyze.selectivity",
@@ -151,6 +153,7 @@ __all__ = [
     "sql",
     "tag",
     "threshold",
+    "time_course",
     "token_neurons",
     "top_tokens",
     "true_discoveries",

@@ -7,7 +7,6 @@ report. Every step is a public function, its result kept beside the recording.
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,23 +14,31 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..analyze.condition_maps import Network
 from ..analyze.contrasts import compute_contrast
 from ..analyze.glm import fit_glm
 from ..analyze.identification import identify
 from ..analyze.overlap import overlap
 from ..analyze.repeatability import repeatability
 from ..analyze.report import report
-from ..analyze.threshold import P, Top, Z, check_fraction, threshold
+from ..analyze.threshold import Top, threshold
 from ..analyze.time_course import time_course
 from ..store.archive import open as open_recording
-from ..store.errors import InputError
-from ..store.moments import Measure, check_measure
+from ..store.moments import Measure
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.schema import SITES
 from .choices import choices
 from .kept import Kept
-from .statements import active, as_dataset, distinct, identified, largest_overlap, overlapping, repeating
+from .settings import Control, Settings, check, rest_of, tasks_of
+from .statements import (
+    Statement,
+    active,
+    as_dataset,
+    distinct,
+    identified,
+    largest_overlap,
+    overlapping,
+    repeating,
+)
 
 if TYPE_CHECKING:
     from ..ingest.models import ModelLike
@@ -40,36 +47,10 @@ STUDY: Final = "arXiv 2311.10898"
 LARGEST_PAIR: Final = ("medical_imaging", "pathology")  # of all overlaps, as the study states
 IDENTIFYING: Final = Top(0.01)  # share of the values in a network that identifies
 
-_CONTROLS = ("bonferroni", "fdr", "by")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides the numbers, beside the recording.
-
-    Attributes
-    ----------
-    rest
-        The condition that every task is contrasted with.
-    site
-        Where the values are whose networks are compared.
-    measure, control, alpha
-        Of the networks, as `fit_glm` and `threshold` take them.
-    n_permutations, seed
-        Of the tests.
-    """
-
-    rest: str
-    site: str
-    measure: Measure
-    control: Network
-    alpha: float
-    n_permutations: int
-    seed: int
-
-    def kept(self) -> dict[str, Any]:
-        """Return them as JSON holds them."""
-        return asdict(self) | {"control": str(self.control)}
+_NOTE = (
+    "The demo model does not know the study's tasks: it was shown languages instead. This report shows the "
+    "study's procedure at work; agreement here is no evidence for or against the study."
+)
 
 
 def run(
@@ -82,13 +63,13 @@ def run(
     sites: Sequence[str] = tuple(SITES),
     max_new_tokens: int = 20,
     measure: Measure = "magnitude",
-    control: Network = "bonferroni",
+    control: Control = "bonferroni",
     alpha: float = 0.05,
     n_permutations: int = 200,
     seed: int = 0,
     device: str | None = None,
 ) -> str:
-    """Record generated tokens under a block design, find the tasks' networks, and judge what the study states.
+    """Record generated tokens under a block design, map the tasks, and judge what the study states.
 
     Interrupted, it goes on where it stopped when it is called again.
 
@@ -104,7 +85,7 @@ def run(
     rest
         The condition between the tasks; by default the one that the paradigm's design rests in.
     site
-        Where the values are. The study saves "all layer output values", which is the block's output.
+        Where the values are. The study saves "all layer output values", literally the block's output.
     sites
         All that are recorded; active values are counted in each.
     max_new_tokens
@@ -128,9 +109,11 @@ def run(
     InputError
         An option is not allowed, the paradigm does not fit, or `out` holds results of other settings.
     """
-    shown = as_paradigm(paradigm if paradigm is not None else "languages" if model == "demo" else "tasks")
-    settings = Settings(_rest(shown, rest), site, measure, control, alpha, n_permutations, seed)
-    _check(shown, settings, sites)
+    stands_in = paradigm is None and isinstance(model, str) and model == "demo"
+    default = "languages" if stands_in else "tasks"
+    shown = as_paradigm(default if paradigm is None else paradigm)
+    settings = Settings(rest_of(shown, rest), site, measure, control, alpha, n_permutations, seed)
+    check(shown, settings, sites)
     folder = Path(out)
     path = folder / f"{shown.name}.zarr"
     _say("recording what the model generates")
@@ -141,82 +124,24 @@ def run(
     _say("contrasting every task with rest, in every site")
     ordered = [site, *(s for s in sites if s != site)]
     moments = {s: open_recording(path, site=s, level="prompt") for s in ordered}
-    tasks = _tasks(shown, settings.rest)
-    contrasts = {
-        s: kept(f"contrasts_{s}", lambda s=s: _contrasts(moments[s], tasks, settings)) for s in ordered
-    }  # type: ignore[misc]
+    tasks = tasks_of(shown, settings.rest)
+    contrasts = {s: kept(f"contrasts_{s}", _contrasts, moments[s], tasks, settings) for s in ordered}
     masks = {s: c["mask"] for s, c in contrasts.items()}
-    course = kept("time_course", lambda: _time_course(recording, moments[site], tasks[0], settings))
+    course = kept("time_course", _time_course, recording, moments[site], tasks[0], settings)
 
     _say("comparing the networks, between tasks and between runs")
     tested = contrasts[site]["stat"].notnull().all("network")
-    overlapped = kept("overlap", lambda: overlap(masks[site], null="layers", among=tested))
-    repeated = kept("repeatability", lambda: _repeatability(moments[site], tasks, settings))
+    overlapped = kept("overlap", overlap, masks[site], null="layers", among=tested)
+    repeated = kept("repeatability", _repeatability, moments[site], tasks, settings)
 
     _say("naming the tasks of held-out runs")
-    named = kept("identification", lambda: _identify(moments[site], settings))
-
-    n_values = int(tested.sum())
-    told = kept(
-        "statements",
-        lambda: as_dataset(
-            [
-                active(masks[site]),
-                distinct(repeated),
-                overlapping(repeated, n_values),
-                largest_overlap(overlapped, repeated, LARGEST_PAIR),
-                repeating(repeated, n_values),
-                identified(named),
-            ],
-            choices(recording, shown.design, settings, IDENTIFYING),
-            study=STUDY,
-            **_note(model),
-        ),
-    )
+    named = kept("identification", _identify, moments[site], settings)
+    judged = _judge(masks[site], int(tested.sum()), overlapped, repeated, named)
+    made = choices(recording, shown.design, settings, IDENTIFYING)
+    told = kept("statements", as_dataset, judged, made, study=STUDY, **({"note": _NOTE} if stands_in else {}))
     fit = fit_glm(moments[site], measure=measure)
     results = (told, recording, fit, course, contrasts[site], *masks.values(), overlapped, repeated, named)
     return report(*results, out=folder / "report.html")
-
-
-def _rest(paradigm: Paradigm, rest: str | None) -> str:
-    conditions = paradigm.table["condition"].unique().tolist()
-    if rest is None and paradigm.design is None:
-        raise InputError(f"name the condition between the tasks with rest=...; the paradigm has {conditions}")
-    rest = rest if paradigm.design is None or rest is not None else paradigm.design.rest
-    if rest not in conditions:
-        raise InputError(f"the paradigm has no condition {rest!r} to rest in; it has {conditions}")
-    return str(rest)
-
-
-def _tasks(paradigm: Paradigm, rest: str) -> list[str]:
-    """List the conditions but rest, in the order in which they are first shown."""
-    return [str(c) for c in paradigm.table["condition"].unique() if c != rest]
-
-
-def _check(paradigm: Paradigm, settings: Settings, sites: Sequence[str]) -> None:
-    """Refuse before any work what an analysis would refuse after the recording."""
-    unknown = [s for s in sites if s not in SITES]
-    if unknown or settings.site not in sites:
-        raise InputError(
-            f"sites must be some of {list(SITES)}, the compared one ({settings.site!r}) among them, "
-            f"got {list(sites)}"
-        )
-    check_measure(settings.measure)
-    check_fraction("alpha", settings.alpha)
-    if settings.control not in _CONTROLS and not isinstance(settings.control, (P, Z, Top)):
-        raise InputError(
-            f"control must be one of {list(_CONTROLS)}, P(...), Z(...) or Top(...), got {settings.control!r}"
-        )
-    if settings.n_permutations < 1:
-        raise InputError(f"n_permutations must be at least 1, got {settings.n_permutations}")
-    tasks, table = _tasks(paradigm, settings.rest), paradigm.table
-    counts = pd.crosstab(table["run"], table["condition"])
-    if len(tasks) < 2 or len(counts) < 2 or (counts < 2).to_numpy().any():
-        raise InputError(
-            "the study needs at least two tasks beside rest and two runs, each with two prompts or more of every "
-            f"condition; the paradigm has the tasks {tasks}, {len(counts)} runs, and as few as "
-            f"{counts.to_numpy().min()} prompts of a condition in a run"
-        )
 
 
 def _record(
@@ -247,13 +172,13 @@ def _time_course(recording: xr.Dataset, moments: xr.Dataset, task: str, settings
     """Show the last run of the value with the largest t of a task, chosen and fitted on the other runs."""
     last = np.unique(moments["run"])[-1]
     others, displayed = (np.flatnonzero(m) for m in (moments["run"] != last, moments["run"] == last))
-    fit = fit_glm(moments.isel(prompt=others), measure=settings.measure).compute()
-    stat = compute_contrast(fit, {task: 1.0, settings.rest: -1.0})["stat"]
+    fit = fit_glm(moments.isel(prompt=others), measure=settings.measure)
+    stat = compute_contrast(fit, {task: 1.0, settings.rest: -1.0})["stat"].compute()
     at = stat.fillna(-np.inf).argmax(("layer", "neuron"))
     layer, neuron = (int(stat[d][at[d]]) for d in ("layer", "neuron"))
     chosen = (
-        f"Of all, it has the largest t of {task} against {settings.rest} in the other runs; the prediction "
-        "comes from these, too."
+        f"Of all, it has the largest t of “{task}” against “{settings.rest}” in the other runs; the "
+        "prediction comes from these, too."
     )
     course = time_course(recording.isel(prompt=displayed), fit, layer=layer, neuron=neuron)
     return course.assign_attrs(rest=settings.rest, chosen=chosen)
@@ -283,14 +208,18 @@ def _identify(moments: xr.Dataset, settings: Settings) -> xr.Dataset:
     )
 
 
-def _note(model: "ModelLike") -> dict[str, str]:
-    if not (isinstance(model, str) and model == "demo"):
-        return {}
-    note = (
-        "The demo model does not know the study's tasks: it was shown languages instead. This report shows the "
-        "study's procedure at work; agreement here is no evidence for or against the study."
-    )
-    return {"note": note}
+def _judge(
+    mask: xr.DataArray, n_values: int, overlapped: xr.Dataset, repeated: xr.Dataset, named: xr.Dataset
+) -> list[Statement]:
+    """Judge the study's statements, in the order in which it makes them; `n_values` were tested."""
+    return [
+        active(mask),
+        distinct(repeated),
+        overlapping(repeated, n_values),
+        largest_overlap(overlapped, repeated, LARGEST_PAIR),
+        repeating(repeated, n_values),
+        identified(named),
+    ]
 
 
 def _say(step: str) -> None:

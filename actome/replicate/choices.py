@@ -1,18 +1,17 @@
 """What a block-design study leaves open, as it was chosen: the report tells it beside the verdicts."""
 
-from typing import TYPE_CHECKING, Any
-
 import xarray as xr
 
 from ..analyze.threshold import Top
-
-if TYPE_CHECKING:
-    from .block_design import Settings
+from ..store.paradigm.design import Design
+from .settings import Settings
 
 Choice = tuple[str, str, str]  # what is chosen, the value, the reason
 
 
-def choices(recording: xr.Dataset, design: Any, settings: "Settings", identifying: Top) -> list[Choice]:
+def choices(
+    recording: xr.Dataset, design: Design | None, settings: Settings, identifying: Top
+) -> list[Choice]:
     """List the choices that a replication made, from what was recorded and asked for.
 
     Parameters
@@ -27,7 +26,7 @@ def choices(recording: xr.Dataset, design: Any, settings: "Settings", identifyin
     return [*_shown(recording, design), *_analysed(settings), *_tested(settings, identifying)]
 
 
-def _shown(recording: xr.Dataset, design: Any) -> list[Choice]:
+def _shown(recording: xr.Dataset, design: Design | None) -> list[Choice]:
     blocks = "as the paradigm lists its prompts"
     if design is not None:
         blocks = (
@@ -48,9 +47,9 @@ def _shown(recording: xr.Dataset, design: Any) -> list[Choice]:
     ]
 
 
-def _analysed(settings: "Settings") -> list[Choice]:
+def _analysed(settings: Settings) -> list[Choice]:
     reasons = {
-        "residual": "the literal reading of a layer's output; mind that a layer hands its values on to the next",
+        "residual": "the literal reading of a layer's output; mind that layers hand their values on",
     }
     measures = {
         "magnitude": "how strongly a value is used, whatever its sign",
@@ -74,7 +73,7 @@ def _analysed(settings: "Settings") -> list[Choice]:
     ]
 
 
-def _tested(settings: "Settings", identifying: Top) -> list[Choice]:
+def _tested(settings: Settings, identifying: Top) -> list[Choice]:
     n = settings.n_permutations
     return [
         (
@@ -89,9 +88,9 @@ def _tested(settings: "Settings", identifying: Top) -> list[Choice]:
         ),
         (
             "identification",
-            f"each run left out in turn; networks of the {identifying.fraction:.0%} with the largest t of a task "
-            "against the mean of the others; a held-out map goes to the network whose values are the most "
-            "above the rest of the map",
+            f"each run left out in turn; networks of the {identifying.fraction:.0%} with the largest t of a "
+            "task against the mean of the others; a held-out map goes to the network whose values are "
+            "the most above the rest of the map",
             f"networks of one size can be compared; rest is no task; p from {n} permutations",
         ),
         ("time course", "one value of the first task", "chosen and predicted by the runs not shown"),

@@ -3,13 +3,15 @@
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import xarray as xr
 
 from ..store.archive import open as open_result
 from ..store.errors import InputError
 from ..store.results import save_result
+
+Q = ParamSpec("Q")
 
 
 class Kept:
@@ -28,8 +30,10 @@ class Kept:
     def __init__(self, folder: Path, source: str, settings: Mapping[str, Any]) -> None:
         self.folder, self.source, self.settings = folder, source, dict(settings)
 
-    def __call__(self, name: str, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
-        """Open a result, in memory; compute and save it first if it is not there.
+    def __call__(
+        self, name: str, compute: Callable[Q, xr.Dataset], *args: Q.args, **kwargs: Q.kwargs
+    ) -> xr.Dataset:
+        """Open a result, in memory; if it is not there, compute and save it first.
 
         Raises
         ------
@@ -38,7 +42,7 @@ class Kept:
         """
         path = self.folder / f"{name}.zarr"
         if not path.exists():
-            self._save(compute(), path)
+            self._save(compute(*args, **kwargs), path)
         ds = open_result(path)
         self._check(ds, path)
         return ds.load()

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import scipy.stats
 import xarray as xr
 
+from ..analyze.report.wording import decimal, probability, share
+
 Verdict = Literal["agree", "disagree", "cannot say", "not asked"]
 Float64 = npt.NDArray[np.float64]
 
@@ -55,17 +57,23 @@ def distinct(repeated: xr.Dataset) -> Statement:
     """Judge whether a task's network differs from those of other tasks: a result of `repeatability`."""
     one = repeated.sel(metric="dice")
     within, between, difference, p = (float(one[v]) for v in ("within", "between", "difference", "p_value"))
+    alike = _between_runs(repeated, np.nan_to_num(repeated["dice"].to_numpy()))
+    others = (alike.sum(axis=1) - np.diagonal(alike)) / (len(alike) - 1)
+    own = np.diagonal(alike) > others
     verdict: Verdict = "cannot say"
     if difference <= 0:
         verdict = "disagree"
-    elif p <= LEVEL:
+    elif p <= LEVEL and own.all():
         verdict = "agree"
     return Statement(
         "Each task has a network of its own.",
-        f"Mean Dice of networks of different runs: {within:.2f} of the same task, {between:.2f} of two "
-        f"tasks; difference {difference:.2f}, p = {p:.3f} ({one.sizes['permutation']} permutations).",
+        f"Mean Dice of networks of different runs: {within:.2f} of the same task, {between:.2f} of "
+        f"two tasks; difference {difference:.2f}, p = {probability(p)} "
+        f"({one.sizes['permutation']} permutations). "
+        f"So it is for {own.sum()} of {len(own)} tasks taken alone.",
         verdict,
-        f"Agree: more alike within tasks than between, p at most {LEVEL}. Disagree: not more alike.",
+        f"Agree: more alike within tasks than between, p at most {LEVEL}, and so for every task taken alone. "
+        "Disagree: not more alike.",
     )
 
 
@@ -78,19 +86,20 @@ def overlapping(repeated: xr.Dataset, n_values: int) -> Statement:
     verdict: Verdict = "cannot say"
     if above.any():
         verdict = "agree"
-    elif (ratio[rows, columns] == 0).all():
+    elif (ratio[rows, columns] == 0).all() and (repeated["size"] > 0).all():
         verdict = "disagree"
     most = sorted(range(n), key=lambda k: -ratio[rows[k], columns[k]])[:_SHOWN]
+    most = [k for k in most if ratio[rows[k], columns[k]] > 0]
     listed = ", ".join(
         f"{names[rows[k]]} and {names[columns[k]]} {ratio[rows[k], columns[k]]:.1f} times" for k in most
     )
     return Statement(
         "The networks of different tasks overlap.",
         f"{above.sum()} of {n} pairs of tasks share more values between runs than chance gives; the most, "
-        f"relative to chance: {listed}.",
+        f"relative to chance: {listed or 'none shares any'}.",
         verdict,
-        f"Agree: some pair shares more than networks of these sizes would by chance, p at most {LEVEL} over the "
-        "number of pairs. Disagree: no pair shares any value.",
+        f"Agree: some pair shares more than networks of these sizes would by chance, p at most {LEVEL} over "
+        "the number of pairs. Disagree: no pair shares any value, though no network is empty.",
     )
 
 
@@ -98,8 +107,8 @@ def largest_overlap(overlapped: xr.Dataset, repeated: xr.Dataset, pair: tuple[st
     """Judge whether a pair of tasks shares the most: results of `overlap` and `repeatability`."""
     claim = f"The largest overlap is that of {pair[0].replace('_', ' ')} with {pair[1].replace('_', ' ')}."
     rule = (
-        "Agree: the pair has the largest Dice of all pairs, over all runs and within at least half of the single "
-        "runs. Disagree: neither over all runs nor within any."
+        "Agree: the pair has the largest Dice of all pairs, over all runs and within at least half of the "
+        "single runs. Disagree: neither over all runs nor within any, though no network of the two is empty."
     )
     names = [str(n) for n in overlapped["network"].to_numpy()]
     if not set(pair) <= set(names):
@@ -117,19 +126,21 @@ def largest_overlap(overlapped: xr.Dataset, repeated: xr.Dataset, pair: tuple[st
         n_runs += 1
     first = best == frozenset(pair)
     verdict: Verdict = "cannot say"
+    own = float(dice[names.index(pair[0]), names.index(pair[1])])
+    compared = bool(best) and np.isfinite(own)
     if first and 2 * wins >= n_runs:
         verdict = "agree"
-    elif not first and not wins:
+    elif compared and not first and not wins:
         verdict = "disagree"
-    own = dice[names.index(pair[0]), names.index(pair[1])]
     largest = (
         f"the largest, {_largest(dice):.2f}, is that of {' and '.join(sorted(best))}"
         if best
-        else "none overlap"
+        else "no pair is the first"
     )
     return Statement(
         claim,
-        f"Dice over all runs: {own:.2f}; {largest}. The pair is the first in {wins} of {n_runs} single runs.",
+        f"Dice over all runs: {decimal(own)}; {largest}. "
+        f"The pair is the first in {wins} of {n_runs} single runs.",
         verdict,
         rule,
     )
@@ -141,14 +152,15 @@ def repeating(repeated: xr.Dataset, n_values: int) -> Statement:
     back = np.diagonal(p) <= LEVEL / len(names)
     times = np.diagonal(ratio)
     icc = repeated["icc2"].to_numpy()
+    icc = icc[np.isfinite(icc)]
+    agreement = f"; ICC(2,1) of the effects {icc.min():.2f} to {icc.max():.2f}" if icc.size else ""
     return Statement(
         "The networks come back in repeated runs.",
         f"{back.sum()} of {len(names)} networks share more values between their runs than chance gives, "
-        f"{times.min():.1f} to {times.max():.1f} times as many; ICC(2,1) of the effects "
-        f"{np.nanmin(icc):.2f} to {np.nanmax(icc):.2f}.",
+        f"{times.min():.1f} to {times.max():.1f} times as many{agreement}.",
         _all_or_none(back),
-        "Agree: every task's networks of different runs share more than networks of these sizes would by chance, "
-        f"p at most {LEVEL} over the number of tasks. Disagree: those of no task do.",
+        "Agree: every task's networks of different runs share more than networks of these sizes would by "
+        f"chance, p at most {LEVEL} over the number of tasks. Disagree: those of no task do.",
     )
 
 
@@ -164,8 +176,8 @@ def identified(named: xr.Dataset) -> Statement:
     n = int(named["confusion"].sum())
     return Statement(
         "How the activation of other runs fits the networks tells which task was shown.",
-        f"{accuracy:.0%} of {n} maps of held-out runs named rightly, {chance:.0%} under permuted labels; "
-        f"p = {p:.3f} ({named.sizes['permutation']} permutations).",
+        f"{share(accuracy, 1)} of {n} maps of held-out runs named rightly, {share(chance, 1)} under permuted "
+        f"labels; p = {probability(p)} ({named.sizes['permutation']} permutations).",
         verdict,
         f"Agree: accuracy above chance, p at most {LEVEL}. Disagree: accuracy at chance or below.",
     )
@@ -202,18 +214,26 @@ def shared_between_runs(repeated: xr.Dataset, n_values: int) -> tuple[list[str],
     ----------
     .. [1] Vovk & Wang (2020), Biometrika 107:791-808.
     """
-    run = repeated[str(repeated.attrs["by"])].to_numpy()
-    contrast = repeated["map_contrast"].to_numpy().astype(str)
-    names = list(dict.fromkeys(contrast.tolist()))
     size = repeated["size"].to_numpy().astype(np.float64)
     both = np.rint(np.nan_to_num(repeated["dice"].to_numpy()) * (size[:, None] + size) / 2)
     expected = size[:, None] * size / n_values
-    p = scipy.stats.hypergeom.sf(both - 1, n_values, size[:, None], size)
-    apart = run[:, None] != run
-    member = np.array([contrast == name for name in names], dtype=np.float64)  # (task, map)
-    n, shared, chance, total = (member @ (apart * m) @ member.T for m in (1.0, both, expected, p))
+    each = np.asarray(scipy.stats.hypergeom.sf(both - 1, n_values, size[:, None], size))
+    shared, chance, p = (_between_runs(repeated, v) for v in (both, expected, each))
     ratio = np.divide(shared, chance, out=np.zeros_like(shared), where=chance > 0)
-    return names, ratio, np.minimum(1.0, 2 * total / n)
+    return _tasks(repeated), ratio, np.minimum(1.0, 2 * p)
+
+
+def _tasks(repeated: xr.Dataset) -> list[str]:
+    return list(dict.fromkeys(str(c) for c in repeated["map_contrast"].to_numpy()))
+
+
+def _between_runs(repeated: xr.Dataset, values: Float64) -> Float64:
+    """Average what was found of every two maps (map, map) over those of different runs: (task, task)."""
+    run = repeated[str(repeated.attrs["by"])].to_numpy()
+    contrast = repeated["map_contrast"].to_numpy().astype(str)
+    member = np.array([contrast == name for name in _tasks(repeated)], dtype=np.float64)  # (task, map)
+    apart = (run[:, None] != run).astype(np.float64)
+    return np.asarray((member @ (apart * values) @ member.T) / (member @ apart @ member.T))
 
 
 def _all_or_none(met: npt.NDArray[np.bool_]) -> Verdict:

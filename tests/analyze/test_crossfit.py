@@ -122,6 +122,7 @@ def truth_of(ds, result):
     return (result["mask"] * raised).sum(("layer", "neuron")) / result["size"]
 
 
+@pytest.mark.slow
 def test_cross_fit__on_a_null_only_the_naive_effect_is_biased():
     effect, naive = [], []
     for seed in range(16):
@@ -176,7 +177,7 @@ def expected():
     return cross_fit(SMALL, "a - rest", **DRAWN)
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(chunkings(SMALL.drop_dims("condition_name")))
 def test_cross_fit__does_not_depend_on_chunks(expected, chunks):
     same(cross_fit(SMALL.chunk(chunks), "a - rest", **DRAWN), expected)
