@@ -104,11 +104,15 @@ def test_record__a_reader_beside_it_never_sees_half_a_prompt(start, large, tmp_p
 
 
 def test_record__ctrl_c_ends_a_process_between_two_units(start, large, tmp_path):
-    path = tmp_path / "r.zarr"
-    process = start(path)
-    wait_for(lambda: n_complete(path) > 1, process)
-    recorder.os.kill(process.pid, signal.SIGINT)
-    process.join()
+    for attempt in range(5):  # on a machine that pauses this process, all may be recorded by then
+        path = tmp_path / f"{attempt}.zarr"
+        process = start(path)
+        wait_for(lambda path=path: n_complete(path) > 1, process)
+        os.kill(process.pid, signal.SIGINT)
+        process.join()
+        if process.exitcode:
+            break
+        assert_finished(path, large)
     assert process.exitcode == 1
     assert 0 < assert_sound(path, large) < 1000
     assert not list(path.rglob("*.partial"))
