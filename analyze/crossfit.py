@@ -1,14 +1,14 @@
 """Cross-fitting: a network's effect is estimated on other prompts than those that selected it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import dask.array as da
 import numpy as np
 import scipy.stats
 import xarray as xr
+from dask.array.core import slices_from_chunks
 
-from ..store.blocks import prompt_level
+from ..store.blocks import neuron_blocks, prompt_level, with_tokens
 from ..store.errors import InputError, InputTypeError
 from ..store.moments import Measure, check_measure
 from .fold_model import FoldModel, one_neuron, silent
@@ -87,8 +87,7 @@ def cross_fit(
     """
     _check_options(contrast, measure, noise)
     check_fraction("confidence", confidence)
-    moments = prompt_level(ds)
-    moments = moments.isel(prompt=np.flatnonzero(moments["count"] > 0))
+    moments = with_tokens(prompt_level(ds))
     labels = moments.drop_dims(["layer", "neuron"])
     folds = held_out(labels, by, n_folds, formula, seed)
     model = FoldModel(contrast, formula, noise, confounds)
@@ -168,25 +167,10 @@ def _select(
 ) -> xr.DataArray:
     """Select the network of each fold on the prompts outside it, in one go through the recording."""
     moments = moments[["count", "mean", "m2", "mean_abs"]]
-    rows = [
-        [_tests(moments.isel(layer=layers, neuron=neurons), folds, model, measure) for neurons in line]
-        for layers, line in _blocks(moments["mean"])
-    ]
+    blocks = neuron_blocks(moments["mean"], _BLOCK_BYTES).chunks[1:]
+    layers, neurons = ([s for (s,) in slices_from_chunks((sizes,))] for sizes in blocks)  # type: ignore[no-untyped-call]
+    rows = [[_tests(moments.isel(layer=i, neuron=j), folds, model, measure) for j in neurons] for i in layers]
     return threshold(_joined([_joined(row, "neuron") for row in rows], "layer"), control=control, alpha=alpha)
-
-
-def _blocks(values: xr.DataArray) -> Iterator[tuple[slice, list[slice]]]:
-    """Cut the neurons into blocks that fit in memory with all prompts: layers, and pieces of these."""
-    lazy: da.Array = (values if values.chunks is not None else values.chunk()).data
-    limits = {0: -1, 1: "auto", 2: "auto"}
-    _, layers, neurons = lazy.rechunk(limits, block_size_limit=_BLOCK_BYTES).chunks  # type: ignore[no-untyped-call]
-    for some in _slices(layers):
-        yield some, _slices(neurons)
-
-
-def _slices(sizes: Sequence[int]) -> list[slice]:
-    ends = np.cumsum(sizes).tolist()
-    return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
 
 def _tests(moments: xr.Dataset, folds: xr.DataArray, model: FoldModel, measure: Measure) -> xr.Dataset:

@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from .. import _version
-from ..store.blocks import level_of, prompt_level, valid_tokens
+from ..store.blocks import level_of, prompt_level, with_tokens
 from ..store.errors import InputError
 from ..store.moments import Float64, Measure, check_measure
+from ..store.provenance import source_attrs
 from .design import design_matrix
 from .design.drift import Drift
 from .moment_fit import fit_moments
@@ -108,7 +108,7 @@ def fit_glm(
     for name, value, allowed in (("noise", noise, _NOISES), ("unit", unit, _UNITS)):
         if value not in allowed:
             raise InputError(f"{name} must be one of {list(allowed)}, got {value!r}")
-    ds, level = _with_tokens(ds), level_of(ds)
+    ds, level = with_tokens(ds), level_of(ds)
     design = design_matrix(ds, formula, confounds, drift=drift, kernel=kernel)
     by_prompt = "token" not in design["design"].dims
     _check_unit(unit, noise, level, by_prompt)
@@ -145,21 +145,9 @@ def fit_glm(
             "level": level,
             "rank": basis.rank,
             "rows": basis.n_rows,
-            "source": ds.attrs.get("manifest_digest", ""),
-            "source_name": ds.attrs.get("name", ""),
-            "site": ds.attrs.get("site", ""),
-            "actome": _version.__version__,
+            **source_attrs(ds.attrs),
         },
     )
-
-
-def _with_tokens(ds: xr.Dataset) -> xr.Dataset:
-    """Leave out the prompts without tokens."""
-    if level_of(ds) == "token":
-        there = valid_tokens(ds).any(axis=1)
-    else:
-        there = ds["count"].to_numpy() > 0
-    return ds if there.all() else ds.isel(prompt=np.flatnonzero(there))
 
 
 def _check_unit(unit: str, noise: str, level: str, by_prompt: bool) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from .. import _version
 from ..store.errors import InputError, InputTypeError
 from ..store.moments import Measure
+from ..store.provenance import source_attrs
 from .condition_maps import Labels, PromptMeans, Rule, draws_at_once, read_labels
 from .identification_scores import SCORES, Level, Score, Task
 from .threshold import Top
@@ -117,10 +117,7 @@ def identify(
             "n_permutations": n_permutations,
             "seed": seed,
             "exchangeability": f"conditions are exchangeable between prompts of one {by}",
-            "source": ds.attrs.get("manifest_digest", ""),
-            "source_name": ds.attrs.get("name", ""),
-            "site": ds.attrs.get("site", ""),
-            "actome": _version.__version__,
+            **source_attrs(ds.attrs),
         },
     ).assign(_items(means, labels, level, by, [p[0] for p in predicted], [t[0] for t in truth]))
 

@@ -1,12 +1,13 @@
 """Passes over a cube: each chunk is read by one task, and what the tasks find is merged in a tree."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+from dask.array.core import slices_from_chunks
 from dask.base import optimize
 from dask.delayed import Delayed, delayed
 from dask.local import get_sync
@@ -17,33 +18,23 @@ from ..store.moments import Float64
 from .products import Sums, score_chunk, sum_chunk
 from .token_rows import Rows
 
-Place = tuple[int, int]  # of a chunk along layer and neuron
+Place = tuple[int, ...]  # of a chunk along layer and neuron
 
 
-def _starts(sizes: Sequence[int]) -> Iterator[slice]:
-    start = 0
-    for size in sizes:
-        yield slice(start, start + size)
-        start += size
-
-
-def _blocks(cube: da.Array) -> Iterator[tuple[Place, da.Array]]:
-    """Go through the chunks along layer and neuron: their numbers, and the cube of all prompts."""
-    for i, layers in enumerate(_starts(cube.chunks[2])):
-        for j, neurons in enumerate(_starts(cube.chunks[3])):
-            yield (i, j), cube[:, :, layers, neurons]
+def _prompts(cube: da.Array) -> list[slice]:
+    """Return the prompts of each chunk."""
+    return [prompts for (prompts,) in slices_from_chunks(cube.chunks[:1])]  # type: ignore[no-untyped-call]
 
 
 def summed(cube: da.Array, rows: Rows, *, lags: bool) -> dict[Place, Delayed]:
     """Sum over the whole cube, once, for each chunk along layer and neuron: `Sums`, delayed."""
     centred = delayed(Sums.centred, pure=False)
-    tasks = [_task(partial(sum_chunk, rows=rows.of(p), lags=lags)) for p in _starts(cube.chunks[0])]
+    tasks = [_task(partial(sum_chunk, rows=rows.of(p), lags=lags)) for p in _prompts(cube)]
     out = {}
-    for place, part in _blocks(cube):
-        chunks = part.to_delayed()[:, 0, 0, 0]  # type: ignore[no-untyped-call]
-        out[place] = centred(
-            tree_reduce([task(chunk) for task, chunk in zip(tasks, chunks, strict=True)], _added)
-        )
+    chunks = cube.to_delayed()[:, 0]  # type: ignore[no-untyped-call]
+    for place in np.ndindex(*cube.numblocks[2:]):
+        parts = [task(chunk) for task, chunk in zip(tasks, chunks[:, *place], strict=True)]
+        out[place] = centred(tree_reduce(parts, _added))
     return out
 
 
@@ -58,22 +49,21 @@ def scored(
     (cube,) = optimize(cube)  # type: ignore[no-untyped-call]
     tasks = [
         _task(partial(score_chunk, rows=rows.of(p), leverage=leverage[p], inflate=inflate[p]))
-        for p in _starts(cube.chunks[0])
+        for p in _prompts(cube)
     ]
     out = {}
-    for (i, j), total in sums.items():
-        chunks = [_read_again(cube, k, i, j) for k in range(len(tasks))]
-        parts = [task(chunk, sums=total) for task, chunk in zip(tasks, chunks, strict=True)]
-        out[i, j] = tree_reduce(parts, _total)
+    for place, total in sums.items():
+        parts = [task(_read_again(cube, i, place), sums=total) for i, task in enumerate(tasks)]
+        out[place] = tree_reduce(parts, _total)
     return out
 
 
-def _read_again(cube: da.Array, prompts: int, layers: int, neurons: int) -> Callable[[], npt.NDArray[Any]]:
+def _read_again(cube: da.Array, prompts: int, place: Place) -> Callable[[], npt.NDArray[Any]]:
     """Return what reads a chunk inside the task that needs it.
 
     As a task of its own it would be shared with the first pass, and kept until the second.
     """
-    key = (cube.name, prompts, 0, layers, neurons)
+    key = (cube.name, prompts, 0, *place)
     needed, _ = cull(cube.__dask_graph__(), [key])  # type: ignore[no-untyped-call]
     return partial(get_sync, needed, key)
 

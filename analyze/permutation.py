@@ -10,12 +10,14 @@ import xarray as xr
 from dask.base import compute
 from dask.delayed import delayed
 
-from ..store.blocks import level_of, one_blas_thread, prompt_level
+from ..store.blocks import level_of, neuron_blocks, one_blas_thread, prompt_level, with_tokens
 from ..store.errors import InputError, InputTypeError
 from ..store.moments import Float64, Measure
 from .contrasts import compute_contrast
+from .design.variables import Variables
 from .exchange import Labels, Signs, exchange_labels, exchange_signs
 from .glm import fit_glm
+from .sandwich import cr1_inflation
 from .studentised import freed, observed, studentised
 
 _BLOCK_BYTES = 2**25  # all prompts of some neurons, held by one task
@@ -111,11 +113,11 @@ def permutation_test(
     tested = compute_contrast(fit, contrast)
     if "effect" not in tested:
         raise InputError("permutation_test takes a contrast of one row; test the rows of an F one by one")
-    moments = moments.isel(prompt=np.flatnonzero(moments["count"] > 0))
+    moments = with_tokens(moments)
     exchange, assumption = _exchange(moments, fit, tested, scheme, n_permutations, seed)
-    values = moments["mean_abs" if measure == "magnitude" else "mean"].transpose("prompt", "layer", "neuron")
-    inflation = _inflation(fit["count"].to_numpy(), fit.sizes["regressor"])
-    maps, null_max = _permute(values.data, exchange, inflation, two_sided)
+    values = moments["mean_abs" if measure == "magnitude" else "mean"]
+    inflation = cr1_inflation(fit.sizes["prompt"], fit.attrs["rows"], fit.attrs["rank"])
+    maps, null_max = _permute(neuron_blocks(values, _BLOCK_BYTES), exchange, inflation, two_sided)
     maps["p_corrected"] = _corrected(maps["stat"], null_max, two_sided)
     variables = {name: (("layer", "neuron"), value) for name, value in maps.items()}
     return xr.Dataset(
@@ -176,8 +178,11 @@ def _exchange(
         return signs, "the error of each prompt is symmetric around 0 and independent of the others'"
     names = [str(r) for r in fit["regressor"].to_numpy()]
     own = fit["role"].to_numpy() != "confound"
-    category = np.array([name.endswith("]") for name in names]) & ~own  # as "run[0]"
-    _, stratum = np.unique(np.c_[np.ones(len(X)), X[:, category]], axis=0, return_inverse=True)
+    variables = Variables.of(moments)
+    by = [c for c in fit.attrs["confounds"] if c in variables and not variables.is_number(c)]
+    by = [c for c in by if len(set(variables.values(c).tolist())) > 1]
+    codes = [np.unique(variables.values(c), return_inverse=True)[1] for c in by]
+    _, stratum = np.unique(np.c_[np.zeros(len(X)), *codes], axis=0, return_inverse=True)
     conditions = [c for c in fit.attrs["conditions"] if weights[names.index(c)]]
     moving = np.ones(len(X), dtype=bool)
     if conditions:
@@ -186,15 +191,8 @@ def _exchange(
     cells = [order[stratum[order] == s] for s in np.unique(stratum[order])]
     labels = exchange_labels(X, count, weights, own=own, cells=cells, n=n, rng=rng)
     what = f"the labels {', '.join(conditions)}" if conditions else "the labels in the formula"
-    by = dict.fromkeys(names[i].rpartition("[")[0] for i in np.flatnonzero(category))
     where = f"prompts of one {' and '.join(by)}" if by else "all prompts"
     return labels, f"{what} are exchangeable between {where}"
-
-
-def _inflation(count: Float64, rank: int) -> float:
-    """CR1's factor of a standard error."""
-    n_prompts, n_rows = len(count), count.sum()
-    return float(np.sqrt(n_prompts / (n_prompts - 1) * (n_rows - 1) / (n_rows - rank)))
 
 
 def _corrected(stat: Float64, null_max: Float64, two_sided: bool) -> Float64:
@@ -227,8 +225,7 @@ def _permute(
     values: da.Array, exchange: Labels | Signs, inflation: float, two_sided: bool
 ) -> tuple[dict[str, Float64], Float64]:
     """Go through blocks of neurons: maps (layer, neuron), and the largest statistics (permutation,)."""
-    limit = {0: -1, 1: "auto", 2: "auto"}
-    blocks = values.rechunk(limit, block_size_limit=_BLOCK_BYTES).to_delayed()[0]  # type: ignore[no-untyped-call]
+    blocks = values.to_delayed()[0]  # type: ignore[no-untyped-call]
     task = delayed(one_blas_thread(_permute_block), pure=False)
     shared = delayed(exchange, pure=False, traverse=False)
     tasks = [[task(block, shared, inflation, two_sided) for block in line] for line in blocks]

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import scipy.sparse
 import xarray as xr
 
-from .. import _version
 from ..store.errors import InputError, InputTypeError
 from ..store.moments import Float64, Measure
+from ..store.provenance import source_attrs
 from .condition_maps import (
     FoldSums,
     Labels,
@@ -149,11 +149,8 @@ def repeatability(
             "n_permutations": n_permutations,
             "seed": seed,
             "exchangeability": f"conditions are exchangeable between prompts of one {by}",
-            "source": ds.attrs.get("manifest_digest", ""),
-            "source_name": ds.attrs.get("name", ""),
-            "site": ds.attrs.get("site", ""),
             "selected_on": [str(p) for p in means.moments["prompt"].to_numpy()],
-            "actome": _version.__version__,
+            **source_attrs(ds.attrs),
         },
     )
 

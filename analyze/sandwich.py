@@ -97,11 +97,14 @@ def inflation(values: Float64, basis: Basis, noise: str) -> Float64:
     Where the rows of a prompt are all alike there is one such eigenvalue, the trace of Q_g'Q_g.
     """
     if noise == "cluster":
-        n_prompts = len(basis.Q)
-        factor = n_prompts / (n_prompts - 1) * (basis.n_rows - 1) / (basis.n_rows - basis.rank)
-        return np.full_like(values, np.sqrt(factor))
+        return np.full_like(values, cr1_inflation(len(basis.Q), basis.n_rows, basis.rank))
     left = 1.0 - values
     return np.where(left > _ALONE, 1.0 / np.sqrt(np.maximum(left, _ALONE)), 0.0)
+
+
+def cr1_inflation(n_prompts: int, n_rows: int, rank: int) -> float:
+    """Return the factor by which CR1 inflates residuals, and so a standard error."""
+    return float(np.sqrt(n_prompts / (n_prompts - 1) * (n_rows - 1) / (n_rows - rank)))
 
 
 def _spectral(values: Float64, vectors: Float64) -> Float64:

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import rankdata
 
-from ..store.blocks import one_blas_thread, prompt_level
+from ..store.blocks import neuron_blocks, one_blas_thread, prompt_level, with_tokens
 from ..store.errors import InputError
 from ..store.moments import Float64, Measure, check_measure
 from ..store.queries.neurons import check_k, numbers, place_of
@@ -127,11 +127,8 @@ def _profiles(
     if by is not None and (by not in moments.variables or moments[by].dims != ("prompt",)):
         labels = [str(c) for c in moments.coords if moments[c].dims == ("prompt",)]
         raise InputError(f"the recording has no label {by!r}; it has {labels}")
-    moments = moments.isel(prompt=np.flatnonzero(moments["count"] > 0))
-    mean = moments["mean_abs" if measure == "magnitude" else "mean"]
-    mean = mean if mean.chunks is not None else mean.chunk()
-    limit = {0: -1, 1: "auto", 2: "auto"}
-    values = mean.data.rechunk(limit, block_size_limit=_BLOCK_BYTES)
+    moments = with_tokens(moments)
+    values = neuron_blocks(moments["mean_abs" if measure == "magnitude" else "mean"], _BLOCK_BYTES)
     return values, text_array(moments[by].to_numpy() if by is not None else [])
 
 

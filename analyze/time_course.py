@@ -3,10 +3,10 @@
 import numpy as np
 import xarray as xr
 
-from .. import _version
 from ..store.blocks import level_of, valid_tokens
 from ..store.errors import InputError, InputTypeError
 from ..store.moments import Float64
+from ..store.provenance import source_attrs
 
 _LABELS = ("condition", "block", "run")
 
@@ -71,10 +71,7 @@ def time_course(ds: xr.Dataset, fit: xr.Dataset, *, layer: int, neuron: int) -> 
             "measure": fit.attrs["measure"],
             "formula": fit.attrs["formula"],
             "selected_on": [str(p) for p in fit["prompt"].to_numpy()],
-            "source": ds.attrs.get("manifest_digest", ""),
-            "source_name": ds.attrs.get("name", ""),
-            "site": ds.attrs.get("site", ""),
-            "actome": _version.__version__,
+            **source_attrs(ds.attrs),
         },
     )
 

@@ -99,6 +99,21 @@ def prompt_level(ds: xr.Dataset) -> xr.Dataset:
     return keep.assign(out).assign(count=("prompt", valid.sum(axis=1)))
 
 
+def with_tokens(ds: xr.Dataset) -> xr.Dataset:
+    """Leave out the prompts without tokens, at either level."""
+    there = valid_tokens(ds).any(axis=1) if level_of(ds) == "token" else ds["count"].to_numpy() > 0
+    return ds if there.all() else ds.isel(prompt=np.flatnonzero(there))
+
+
+def neuron_blocks(values: xr.DataArray, n_bytes: int) -> da.Array:
+    """Return maps (prompt, layer, neuron) in chunks of all prompts, of at most `n_bytes` each."""
+    values = values.transpose("prompt", "layer", "neuron")
+    lazy = values if values.chunks is not None else values.chunk()
+    limits = {0: -1, 1: "auto", 2: "auto"}
+    out: da.Array = lazy.data.rechunk(limits, block_size_limit=n_bytes)
+    return out
+
+
 def _block_moments(block: npt.NDArray[Any], valid: Bool) -> Float64:
     """Mean, m2 and mean magnitude of each prompt's valid tokens: (3, prompt, layer, neuron)."""
     for prompt, mask in zip(block, valid, strict=True):

@@ -3,15 +3,26 @@
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .._version import __version__
 from .errors import MissingFileError
 
 _LIBRARIES = ("numpy", "xarray", "zarr", "dask", "scikit-learn", "torch", "transformers", "tokenizers")
+
+
+def source_attrs(attrs: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a result says of the recording that it was computed from, given the attrs of that."""
+    return {
+        "source": attrs.get("manifest_digest", ""),
+        "source_name": attrs.get("name", ""),
+        "site": attrs.get("site", ""),
+        "actome": __version__,
+    }
 
 
 def digest_bytes(*parts: bytes) -> str:

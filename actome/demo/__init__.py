@@ -6,7 +6,6 @@ model of their own. Every step leaves its result in the archive, and a second ru
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import xarray as xr
 
 import actome
 
-from ..store.errors import InputError
+from ..store.kept import Kept
 from ..store.paradigm import SHIPPED
 
 PARADIGM = SHIPPED / "languages.yaml"
@@ -46,7 +45,7 @@ def run_demo(out: str | os.PathLike[str] = "data/demo", *, controls: int = 9) ->
     _say("recording the demo model's activations")
     recording = actome.record("demo", paradigm, archive / "languages.zarr")
     summary = actome.open(archive / "languages.zarr", level="prompt")
-    keep = _Keeper(archive, recording.attrs["manifest_digest"])
+    keep = Kept(archive, recording.attrs["manifest_digest"])
     first_runs = recording["run"] != HELD_OUT_RUN
     selecting = {"prompt": np.flatnonzero(first_runs)}
     passages = {"prompt": np.flatnonzero(first_runs & (recording["condition"] != BASELINE))}
@@ -54,17 +53,15 @@ def run_demo(out: str | os.PathLike[str] = "data/demo", *, controls: int = 9) ->
 
     _say("contrasting the conditions")
     fit = actome.fit_glm(summary.isel(selecting))
-    contrasts = keep("contrasts", lambda: _contrasts(fit, sorted(conditions)))
+    contrasts = keep("contrasts", _contrasts, fit, sorted(conditions))
     glm_networks = actome.threshold(contrasts, control="bonferroni", alpha=0.05)
 
     _say("decomposing into components")
-    components = keep(
-        "components", lambda: actome.group_ica(recording.isel(passages), n_components=N_COMPONENTS)
-    )
+    components = keep("components", actome.group_ica, recording.isel(passages), n_components=N_COMPONENTS)
     ica_networks = actome.networks(components)
 
     _say("naming the conditions of held-out prompts")
-    identification = keep("identification", lambda: actome.identify(summary))
+    identification = keep("identification", actome.identify, summary)
 
     _say(f"lesioning {len(conditions) + N_COMPONENTS} networks, each with {controls} matched controls")
     held_out = paradigm.select(run=HELD_OUT_RUN, condition=conditions)
@@ -101,25 +98,6 @@ def _contrasts(fit: xr.Dataset, conditions: list[str]) -> xr.Dataset:
     """Each condition against the mean of the others: (network, layer, neuron)."""
     maps = [actome.compute_contrast(fit, f"{c} - mean(rest)") for c in conditions]
     return xr.concat(maps, pd.Index(conditions, dtype=object, name="network"), combine_attrs="drop_conflicts")
-
-
-class _Keeper:
-    """Saves each result beside the recording, and opens it where it was saved before."""
-
-    def __init__(self, archive: Path, source: str) -> None:
-        self.archive = archive
-        self.source = source
-
-    def __call__(self, name: str, compute: Callable[[], xr.Dataset]) -> xr.Dataset:
-        path = self.archive / f"{name}.zarr"
-        if not path.exists():
-            actome.save_result(compute(), path, derived_from=self.source)
-        ds = actome.open(path)
-        if self.source not in ds.attrs["derived_from"]:
-            raise InputError(
-                f"{path} was computed from another recording; remove it or choose another folder"
-            )
-        return ds.load()
 
 
 def _say(step: str) -> None:

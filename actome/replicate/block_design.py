@@ -23,11 +23,11 @@ from ..analyze.report import report
 from ..analyze.threshold import Top, threshold
 from ..analyze.time_course import time_course
 from ..store.archive import open as open_recording
+from ..store.kept import Kept
 from ..store.moments import Measure
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.schema import SITES
 from .choices import choices
-from .kept import Kept
 from .settings import Control, Settings, check, rest_of, tasks_of
 from .statements import (
     Statement,

@@ -7,9 +7,9 @@ from typing import Any, ParamSpec
 
 import xarray as xr
 
-from ..store.archive import open as open_result
-from ..store.errors import InputError
-from ..store.results import save_result
+from .archive import open as open_result
+from .errors import InputError
+from .results import save_result
 
 Q = ParamSpec("Q")
 
@@ -27,8 +27,8 @@ class Kept:
         What decides their numbers, by name; short values that JSON holds.
     """
 
-    def __init__(self, folder: Path, source: str, settings: Mapping[str, Any]) -> None:
-        self.folder, self.source, self.settings = folder, source, dict(settings)
+    def __init__(self, folder: Path, source: str, settings: Mapping[str, Any] | None = None) -> None:
+        self.folder, self.source, self.settings = folder, source, dict(settings or {})
 
     def __call__(
         self, name: str, compute: Callable[Q, xr.Dataset], *args: Q.args, **kwargs: Q.kwargs
