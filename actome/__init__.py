@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .analyze.combine import combine
-    from .analyze.conjunction import conjunction
+    from .analyze.components.ica import group_ica
+    from .analyze.components.networks import networks
     from .analyze.contrasts import compute_contrast
     from .analyze.crossfit import cross_fit, fold_network
     from .analyze.design import design_matrix
-    from .analyze.effects import lesion_effects
     from .analyze.glm import fit_glm
-    from .analyze.ica import group_ica
-    from .analyze.identification import identify
-    from .analyze.matching import match_networks
-    from .analyze.networks import networks
-    from .analyze.overlap import network_counts, overlap
+    from .analyze.overlap import match_networks, network_counts, overlap
     from .analyze.permutation import permutation_test
-    from .analyze.repeatability import repeatability
+    from .analyze.perturbation.effects import lesion_effects
+    from .analyze.reliability.identification import identify
+    from .analyze.reliability.repeatability import repeatability
     from .analyze.report import report
+    from .analyze.second_level.combine import combine
+    from .analyze.second_level.conjunction import conjunction
     from .analyze.selectivity import selective_neurons, similar_neurons
     from .analyze.threshold import P, Top, Z, threshold
     from .analyze.time_course import time_course
@@ -60,18 +59,18 @@ _HOME = {
     "P": "analyze.threshold",
     "Z": "analyze.threshold",
     "Top": "analyze.threshold",
-    "group_ica": "analyze.ica",
-    "networks": "analyze.networks",
+    "group_ica": "analyze.components.ica",
+    "networks": "analyze.components.networks",
     "overlap": "analyze.overlap",
-    "identify": "analyze.identification",
-    "lesion_effects": "analyze.effects",
-    "repeatability": "analyze.repeatability",
-    "match_networks": "analyze.matching",
+    "identify": "analyze.reliability.identification",
+    "lesion_effects": "analyze.perturbation.effects",
+    "repeatability": "analyze.reliability.repeatability",
+    "match_networks": "analyze.overlap",
     "network_counts": "analyze.overlap",
     "design_matrix": "analyze.design",
     "permutation_test": "analyze.permutation",
-    "combine": "analyze.combine",
-    "conjunction": "analyze.conjunction",
+    "combine": "analyze.second_level.combine",
+    "conjunction": "analyze.second_level.conjunction",
     "true_discoveries": "analyze.true_discoveries",
     "cross_fit": "analyze.crossfit",
     "fold_network": "analyze.crossfit",

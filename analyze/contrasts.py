@@ -11,7 +11,7 @@ from scipy.special import ndtri_exp
 from ..store.errors import InputError, InputTypeError
 from ..store.moments import Float64
 from .expressions import parse_contrast, regressor_position
-from .sandwich import Basis, satterthwaite_dof
+from .fitting.sandwich import Basis, satterthwaite_dof
 
 _ROUNDING = 1e-8  # degrees of freedom below which there are none
 

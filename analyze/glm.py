@@ -19,9 +19,9 @@ from ..store.moments import Float64, Measure, check_measure
 from ..store.provenance import source_attrs
 from .design import design_matrix
 from .design.drift import Drift
-from .moment_fit import fit_moments
-from .sandwich import Basis
-from .token_fit import fit_tokens
+from .fitting.moment_fit import fit_moments
+from .fitting.sandwich import Basis
+from .fitting.token_fit import fit_tokens
 
 Noise = Literal["cluster", "cr2", "ols", "ar1"]
 _NOISES = ("cluster", "cr2", "ols", "ar1")

@@ -21,7 +21,7 @@ def ica(
     catalog: CatalogOption = None,
 ) -> None:
     """Decompose a recording into networks and say how stable each is."""
-    from ..analyze.ica import group_ica
+    from ..analyze.components.ica import group_ica
     from ..store.archive import open as open_recording
     from ..store.results import save_result
 
@@ -45,7 +45,7 @@ def overlap(
     as_json: Json = False,
 ) -> None:
     """Print how far networks share their neurons."""
-    from ..analyze.overlap import overlap as run
+    from ..analyze.overlap.measures import overlap as run
 
     a = masks_of(first, catalog)
     ds = run(a, None if second is None else masks_of(second, catalog), metric=metric)  # type: ignore[arg-type]
@@ -63,7 +63,7 @@ def identify(
     as_json: Json = False,
 ) -> None:
     """Name the condition of held-out prompts from the networks of the others."""
-    from ..analyze.identification import identify as run
+    from ..analyze.reliability.identification import identify as run
     from ..store.archive import open as open_recording
 
     ds = run(
@@ -96,7 +96,7 @@ def lesion(
     catalog: CatalogOption = None,
 ) -> None:
     """Score texts under the lesion of each network and of its controls; print the rise of the loss."""
-    from ..analyze.effects import lesion_effects
+    from ..analyze.perturbation.effects import lesion_effects
     from ..ingest.score import score
     from ..store.archive import open as open_recording
 

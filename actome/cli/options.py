@@ -19,7 +19,7 @@ Measure = Annotated[str, typer.Option(help="magnitude or signed.")]
 
 def masks_of(name: str, catalog: Sequence[str] | None) -> Any:
     """Masks of a saved result: its own, or those of its components at z of 3.6."""
-    from ..analyze.networks import networks
+    from ..analyze.components.networks import networks
     from ..store.archive import open as open_result
 
     ds = open_result(name, catalog=catalog)

@@ -16,9 +16,9 @@ import xarray as xr
 
 from ..analyze.contrasts import compute_contrast
 from ..analyze.glm import fit_glm
-from ..analyze.identification import identify
 from ..analyze.overlap import overlap
-from ..analyze.repeatability import repeatability
+from ..analyze.reliability.identification import identify
+from ..analyze.reliability.repeatability import repeatability
 from ..analyze.report import report
 from ..analyze.threshold import Top, threshold
 from ..analyze.time_course import time_course

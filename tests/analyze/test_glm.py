@@ -15,7 +15,7 @@ from actome.store.blocks import prompt_level
 from actome.store.errors import ActomeError
 from actome.store.phantom import phantom
 
-from .unequal import token_rows, unequal
+from .fitting.unequal import token_rows, unequal
 
 MEASURES = ("magnitude", "signed")
 NOISES = ("cluster", "cr2", "ols")

@@ -1,0 +1,1 @@
+"""Networks as components: group principal components, ICA, their stability, their masks."""

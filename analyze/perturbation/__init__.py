@@ -1,0 +1,1 @@
+"""What lesions do to a model, from recorded scores."""

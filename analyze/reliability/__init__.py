@@ -1,0 +1,1 @@
+"""Whether maps come again: between runs, and in runs left out."""

@@ -1,0 +1,1 @@
+"""Contrasts of several runs, paradigms or models put together."""

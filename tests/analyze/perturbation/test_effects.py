@@ -1,0 +1,215 @@
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actome.analyze.perturbation.effects import lesion_effects
+from actome.store.errors import ActomeError
+
+CONDITIONS = ("en", "fr")
+
+
+def make_scores(
+    rng, *, n_prompts=12, n_tokens=6, targets=("fr net", "en net"), draws=4, effect=0.0, prompt_sd=0.0
+):
+    """Scores as `actome.score` gives them; lesions raise the loss by `effect` and a prompt's own share."""
+    roles = [("baseline", "", -1)]
+    for name in targets:
+        roles += [("target", name, -1)] + [("control", name, d) for d in range(draws)]
+    role, target, draw = (np.array(x, dtype=object) for x in zip(*roles, strict=True))
+    shape = (len(roles), n_prompts, n_tokens)
+    loss = 2 + rng.random(shape[1:]) + 0.1 * rng.standard_normal(shape)
+    hurt = effect + prompt_sd * rng.standard_normal((len(roles), n_prompts, 1))
+    loss = loss + np.where((role == "target")[:, None, None], hurt, 0.0)
+    lengths = rng.integers(2, n_tokens + 1, n_prompts)
+    unscored = (np.arange(n_tokens) >= lengths[:, None]) | (np.arange(n_tokens) == 0)
+    logprob = np.where(unscored, np.nan, -loss)
+    names = [f"{t}/{r}{d}" for r, t, d in roles]
+    return xr.Dataset(
+        {
+            "logprob": (("lesion", "prompt", "token"), logprob.astype(np.float32)),
+            "network": (("lesion", "layer", "neuron"), rng.random((len(roles), 2, 5)) < 0.4),
+        },
+        coords={
+            "lesion": np.array(names, dtype=object),
+            "role": ("lesion", role),
+            "target": ("lesion", target),
+            "draw": ("lesion", draw.astype(int)),
+            "prompt": [f"p{i}" for i in range(n_prompts)],
+            "condition": ("prompt", np.array([CONDITIONS[i % 2] for i in range(n_prompts)], dtype=object)),
+        },
+    )
+
+
+@pytest.fixture
+def scores(rng):
+    return make_scores(rng)
+
+
+def test_lesion_effects__agree_with_a_groupby(scores):
+    table = scores["logprob"].astype(float).to_dataframe().reset_index().dropna(subset="logprob")
+    loss = -table.groupby(["role", "target", "draw", "condition"])["logprob"].mean()
+    result = lesion_effects(scores, n_bootstrap=20)
+    base = loss["baseline", "", -1]
+    for name in ("fr net", "en net"):
+        for condition in CONDITIONS:
+            here = {"network": name, "condition": condition}
+            expected = loss["target", name, -1, condition] - base[condition]
+            assert result["effect"].sel(here).item() == pytest.approx(expected, abs=1e-9)
+            controls = [loss["control", name, d, condition] - base[condition] for d in range(4)]
+            np.testing.assert_allclose(result["control"].sel(here), controls, atol=1e-9)
+            assert result["p_value"].sel(here).item() == (1 + sum(c >= expected for c in controls)) / 5
+            perplexity = np.exp(loss["target", name, -1, condition])
+            assert result["perplexity"].sel(here).item() == pytest.approx(perplexity, rel=1e-9)
+            assert result["perplexity_baseline"].sel(condition=condition).item() == pytest.approx(
+                np.exp(base[condition])
+            )
+    sizes = scores["network"].sum(("layer", "neuron")).to_numpy()
+    assert result["size"].to_numpy().tolist() == sizes[scores["role"] == "target"].tolist()
+
+
+def resampled(scores, n_bootstrap, rng):
+    """Bootstrap of the ratio, draw by draw."""
+    change = (scores["logprob"][0] - scores["logprob"][1]).astype(float).to_numpy()
+    out = []
+    for _ in range(n_bootstrap):
+        drawn = change[rng.integers(0, len(change), len(change))]
+        out.append(np.nanmean(drawn))
+    return np.array(out)
+
+
+def test_lesion_effects__interval_is_the_bootstrap_percentile_for_many_prompts(rng):
+    scores = make_scores(rng, n_prompts=400, targets=("n",), effect=0.5, prompt_sd=0.5)
+    scores = scores.isel(prompt=scores["condition"] == "fr")
+    result = lesion_effects(scores, n_bootstrap=4000)
+    expected = np.quantile(resampled(scores, 4000, rng), [0.025, 0.975])
+    half = (expected[1] - expected[0]) / 2
+    np.testing.assert_allclose([result["low"].item(), result["high"].item()], expected, atol=0.1 * half)
+
+
+@pytest.mark.parametrize("n_prompts", [10, 40])
+def test_lesion_effects__interval_covers_the_planted_effect(n_prompts, rng):
+    # every network is a simulation of its own
+    targets = tuple(f"n{i}" for i in range(150))
+    inside = []
+    for _ in range(3):
+        scores = make_scores(rng, n_prompts=n_prompts, targets=targets, draws=0, effect=0.3, prompt_sd=0.5)
+        result = lesion_effects(scores, n_bootstrap=400, seed=int(rng.integers(1000)))
+        inside.append(((result["low"] <= 0.3) & (result["high"] >= 0.3)).to_numpy())
+        assert (result["low"] < result["effect"]).all() and (result["effect"] < result["high"]).all()
+    assert 0.9 <= np.mean(inside) <= 0.985
+
+
+def test_lesion_effects__p_of_a_null_is_uniform(rng):
+    scores = make_scores(rng, n_prompts=6, targets=tuple(f"n{i}" for i in range(300)), draws=9)
+    p = lesion_effects(scores, n_bootstrap=1)["p_value"].sel(condition="fr").to_numpy()
+    for alpha in (0.1, 0.2, 0.5):
+        assert abs((p <= alpha + 1e-9).mean() - alpha) < 3 * np.sqrt(alpha * (1 - alpha) / len(p))
+
+
+def test_lesion_effects__a_planted_effect_beats_its_controls(rng):
+    result = lesion_effects(make_scores(rng, effect=1.0, draws=19), n_bootstrap=200)
+    assert (result["p_value"] == 0.05).all()
+    assert (result["low"] > 0.8).all() and (result["high"] < 1.2).all()
+
+
+@settings(max_examples=10)
+@given(order=st.permutations(range(12)), lesions=st.permutations(range(11)))
+def test_lesion_effects__do_not_depend_on_the_order_of_prompts_or_lesions(order, lesions):
+    scores = make_scores(np.random.default_rng(0))
+    a = lesion_effects(scores, n_bootstrap=1)
+    b = lesion_effects(scores.isel(prompt=order, lesion=lesions), n_bootstrap=1).sel(network=a["network"])
+    for name in ("effect", "perplexity", "perplexity_baseline", "p_value", "size"):
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(np.sort(a["control"], axis=1), np.sort(b["control"], axis=1), atol=1e-12)
+
+
+def test_lesion_effects__are_the_same_lazy_and_for_one_seed(scores):
+    expected = lesion_effects(scores, seed=3)
+    xr.testing.assert_identical(lesion_effects(scores.chunk(lesion=3, prompt=5), seed=3), expected)
+    assert (lesion_effects(scores, seed=4)["low"] != expected["low"]).any()
+
+
+def test_lesion_effects__without_controls_have_no_p(rng):
+    result = lesion_effects(make_scores(rng, draws=0), n_bootstrap=10)
+    assert result["p_value"].isnull().all() and result.sizes["draw"] == 0
+    assert result["effect"].notnull().all()
+
+
+def test_lesion_effects__ignore_prompts_without_scored_tokens(scores):
+    silent = scores.copy(deep=True)
+    silent["logprob"][:, [0, 3]] = np.nan
+    dropped = scores.isel(prompt=[i for i in range(12) if i not in (0, 3)])
+    xr.testing.assert_allclose(lesion_effects(silent), lesion_effects(dropped))
+
+
+def test_lesion_effects__are_nan_for_a_condition_without_tokens_and_have_no_interval_of_one_prompt(scores):
+    few = scores.isel(prompt=[0, 1, 3, 5]).copy(deep=True)  # one en, three fr
+    result = lesion_effects(few)
+    assert result["effect"].notnull().all()
+    assert (
+        result["low"].sel(condition="en").isnull().all() and result["low"].sel(condition="fr").notnull().all()
+    )
+    few["logprob"][:, 0] = np.nan
+    result = lesion_effects(few)
+    for name in ("effect", "low", "high", "perplexity", "perplexity_baseline", "p_value"):
+        assert result[name].sel(condition="en").isnull().all()
+        assert result[name].sel(condition="fr").notnull().all()
+
+
+def test_lesion_effects__show_a_lesion_that_breaks_the_model(scores):
+    broken = scores.copy(deep=True)
+    broken["logprob"][1, 1, 1] = np.nan  # the first target, an fr prompt
+    result = lesion_effects(broken)
+    assert np.isnan(result["effect"].sel(network="fr net", condition="fr"))
+    assert np.isnan(result["p_value"].sel(network="fr net", condition="fr"))
+    assert result["effect"].isnull().sum() == 1
+    intact = lesion_effects(scores)["p_value"]
+    broken = scores.copy(deep=True)
+    broken["logprob"][2:6, 1, 1] = np.nan  # all of its controls
+    assert lesion_effects(broken)["p_value"].sel(network="fr net", condition="fr") == 1
+    assert lesion_effects(broken)["p_value"].sel(network="en net", condition="fr") == intact[1, 1]
+
+
+def rename_target(ds):
+    return ds.assign_coords(target=("lesion", np.where(ds["role"] == "target", "same", ds["target"])))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "error", "message"),
+    [
+        (lambda ds: ds["logprob"], {}, TypeError, "takes scores from actome.score"),
+        (lambda ds: ds.drop_vars("role"), {}, TypeError, "takes scores from actome.score"),
+        (lambda ds: ds.drop_vars("network"), {}, TypeError, "takes scores from actome.score"),
+        (
+            lambda ds: ds,
+            {"by": "genre"},
+            ValueError,
+            r"no label 'genre' of the prompts; they have \['condition', 'prompt'\]",
+        ),
+        (lambda ds: ds, {"by": "role"}, ValueError, "no label 'role' of the prompts"),
+        (lambda ds: ds, {"n_bootstrap": 0}, ValueError, "n_bootstrap must be at least 1, got 0"),
+        (lambda ds: ds.isel(lesion=slice(1, None)), {}, ValueError, "must hold one baseline"),
+        (lambda ds: ds.isel(lesion=[0]), {}, ValueError, "must hold one baseline and a target"),
+        (
+            lambda ds: ds.isel(lesion=slice(-1)),
+            {},
+            ValueError,
+            "different numbers of controls: .*'fr net': 4, 'en net': 3",
+        ),
+        (rename_target, {}, ValueError, "a network's name comes twice"),
+    ],
+)
+def test_lesion_effects__refuse(change, options, error, message, scores):
+    with pytest.raises(error, match=message) as caught:
+        lesion_effects(change(scores), **options)
+    assert isinstance(caught.value, ActomeError)
+
+
+def test_lesion_effects__take_any_label_of_the_prompts(scores):
+    labelled = scores.assign_coords(length=("prompt", np.arange(12) % 3))
+    result = lesion_effects(labelled, by="length")
+    assert result["length"].to_numpy().tolist() == ["0", "1", "2"]
+    assert isinstance(result["effect"].to_pandas(), pd.DataFrame)
