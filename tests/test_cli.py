@@ -83,6 +83,9 @@ def test_glm_and_overlap__save_contrasts_and_compare_their_networks(call, record
     status, printed, _ = call("overlap", out, "--json")
     table = json.loads(printed)
     assert status == 0 and table["data"][0][0] == 1.0
+    status, printed, _ = call("overlap", out, "--null", "layers", "--json")
+    assert status == 0 and json.loads(printed)["p_value"]["data"][0][0] < 0.05
+    assert "expected" in call("overlap", out, "--null", "layers")[1]
     assert call("glm", recording, "-c", "a - b", "-o", out)[0] == 2  # taken
 
 
@@ -112,11 +115,23 @@ def test_glm__options_are_those_of_fit_glm(options, given, call, recording, tmp_
         (("--skip-first", "-1"), "must not be negative"),
         (("--drift", "cubic"), "drift must be"),
         (("--weights", "condition"), "weights must name a label"),
+        (("--control", "maxt", "--noise", "ar1", "--drift", "linear"), "leave out --drift, --noise ar1"),
     ],
 )
 def test_glm__refuses_options_that_mean_nothing(options, message, call, recording, tmp_path):
     status, printed, err = call("glm", recording, "-c", "a - b", "-o", tmp_path / "c.zarr", *options)
     assert status == 2 and message in err and printed == "" and err.count("\n") == 1
+
+
+def test_glm__maxt_is_corrected_by_permutations(call, recording, tmp_path):
+    out = tmp_path / "c.zarr"
+    options = ("--control", "maxt", "--permutations", 50, "--seed", 3)
+    assert call("glm", recording, "-c", "a - b", "-o", out, *options)[0] == 0
+    expected = actome.permutation_test(actome.open(recording), "a - b", n_permutations=50, seed=3)
+    saved = actome.open(out)
+    np.testing.assert_array_equal(saved["p_corrected"][0], expected["p_corrected"])
+    mask = actome.threshold(expected, control="maxt")
+    np.testing.assert_array_equal(saved["mask"][0], mask)
 
 
 def test_main__a_warning_is_one_line(call, recording, tmp_path, monkeypatch):
@@ -133,6 +148,8 @@ def test_ica_identify_report__run_from_the_command_line(call, recording, tmp_pat
     assert status == 0 and printed.count("stability") == 3
     status, printed, _ = call("identify", recording, "--permutations", 20, "--json")
     assert status == 0 and json.loads(printed)["accuracy"] > 0.5
+    how = ("--score", "correlation", "--level", "run", "--permutations", 20)
+    assert call("identify", recording, *how, "--json")[0] == 0
     status, printed, _ = call("report", recording, tmp_path / "i.zarr", "-o", tmp_path / "r.html")
     assert (
         status == 0

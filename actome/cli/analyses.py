@@ -41,28 +41,41 @@ def overlap(
         str | None, typer.Argument(help="Others; the first among themselves when left out.")
     ] = None,
     metric: Annotated[str, typer.Option(help="dice, jaccard or coefficient.")] = "dice",
+    null: Annotated[
+        str | None, typer.Option(help="Chance to compare with: hypergeometric or layers.")
+    ] = None,
     catalog: CatalogOption = None,
     as_json: Json = False,
 ) -> None:
-    """Print how far networks share their neurons."""
-    from ..analyze.overlap.measures import overlap as run
+    """Print how far networks share their neurons; with --null, beside what chance would give."""
+    from ..analyze.overlap import overlap as run
 
     a = masks_of(first, catalog)
-    ds = run(a, None if second is None else masks_of(second, catalog), metric=metric)  # type: ignore[arg-type]
-    table = ds[metric].to_pandas()
-    print(table.to_json(orient="split", indent=1) if as_json else table.round(3).to_string())
+    b = None if second is None else masks_of(second, catalog)
+    ds = run(a, b, metric=metric, null=null)  # type: ignore[arg-type]
+    names = [metric] if null is None else [metric, "intersection", "expected", "p_value"]
+    tables = {name: ds[name].to_pandas() for name in names}
+    if as_json:
+        found = {name: json.loads(table.to_json(orient="split")) for name, table in tables.items()}
+        print(json.dumps(found[metric] if null is None else found, indent=1))
+        return
+    for name, table in tables.items():
+        title = "" if null is None else f"{name}\n"
+        print(title + (table.to_string(float_format="{:.3g}".format)))
 
 
 def identify(
     name: Recording,
     by: Annotated[str, typer.Option(help="Label whose values are left out in turn.")] = "run",
     measure: Measure = "magnitude",
+    score: Annotated[str, typer.Option(help="difference, dice or correlation.")] = "difference",
+    level: Annotated[str, typer.Option(help="What is named: each prompt, or each run's map.")] = "prompt",
     permutations: Annotated[int, typer.Option(help="Label permutations.")] = 200,
     site: Site = None,
     catalog: CatalogOption = None,
     as_json: Json = False,
 ) -> None:
-    """Name the condition of held-out prompts from the networks of the others."""
+    """Name the condition of what is held out from the networks of the others."""
     from ..analyze.reliability.identification import identify as run
     from ..store.archive import open as open_recording
 
@@ -70,6 +83,8 @@ def identify(
         open_recording(name, site=site, level="prompt", catalog=catalog),
         by=by,
         measure=measure,  # type: ignore[arg-type]
+        score=score,  # type: ignore[arg-type]
+        level=level,  # type: ignore[arg-type]
         n_permutations=permutations,
     )
     if as_json:

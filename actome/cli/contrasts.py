@@ -38,8 +38,11 @@ def glm(
     measure: Measure = "magnitude",
     noise: Annotated[str, typer.Option(help="cluster, cr2, ols or ar1.")] = "cluster",
     unit: Annotated[str, typer.Option(help="token or prompt.")] = "token",
-    control: Annotated[str, typer.Option(help="fdr, by or bonferroni.")] = "fdr",
+    control: Annotated[str, typer.Option(help="fdr, by, bonferroni or maxt (permutations).")] = "fdr",
     alpha: Annotated[float, typer.Option(help="Error rate.")] = 0.05,
+    permutations: Annotated[int, typer.Option(help="Permutations of the prompts for maxt.")] = 1000,
+    scheme: Annotated[str, typer.Option(help="What maxt exchanges: labels or signs.")] = "labels",
+    seed: Annotated[int, typer.Option(help="Draws the permutations.")] = 0,
     site: Site = None,
     catalog: CatalogOption = None,
 ) -> None:
@@ -53,6 +56,8 @@ def glm(
     from ..store.results import save_result
 
     refuse_taken(out)
+    if control == "maxt":
+        _refuse_no_permutation(noise, {"drift": drift, "kernel": kernel, "weights": weights})
     options: dict[str, Any] = {
         "confounds": tuple(confound) if confound else ("run",),
         "drift": drift,
@@ -61,6 +66,9 @@ def glm(
     ds = _opened(name, site, catalog, formula, options, skip_first=skip_first, needs_tokens=noise == "ar1")
     fit = fit_glm(ds, formula, measure=measure, noise=noise, unit=unit, weights=weights, **options)  # type: ignore[arg-type]
     maps = [compute_contrast(fit, c) for c in contrast]
+    if control == "maxt":
+        draws = {"scheme": scheme, "n_permutations": permutations, "seed": seed}
+        maps = [_permuted(m, c, ds, fit, draws) for m, c in zip(maps, contrast, strict=True)]
     networks = pd.Index(contrast, dtype=object, name="network")
     result = xr.concat(maps, networks, combine_attrs="drop_conflicts").compute()
     result["mask"] = threshold(result, control=control, alpha=alpha)  # type: ignore[arg-type]
@@ -69,6 +77,31 @@ def glm(
     )
     for c, n in zip(contrast, result["mask"].sum(("layer", "neuron")).to_numpy(), strict=True):
         print(f"{c}: {n} of {result['mask'][0].size} neurons ({control}, alpha {alpha})")
+
+
+def _permuted(
+    tested: "xr.Dataset", contrast: str, ds: "xr.Dataset", fit: "xr.Dataset", draws: dict[str, Any]
+) -> "xr.Dataset":
+    """Add the p that permutations correct for all neurons."""
+    from ..analyze.permutation import permutation_test
+
+    plain = ("formula", "measure", "unit", "confounds")
+    test = permutation_test(ds, contrast, **{k: fit.attrs[k] for k in plain}, **draws)
+    return tested.assign(p_corrected=test["p_corrected"]).assign_attrs(
+        {k: test.attrs[k] for k in ("exchangeability", "n_distinct", "two_sided")}
+    )
+
+
+def _refuse_no_permutation(noise: str, options: dict[str, Any]) -> None:
+    """Refuse for maxt what `permutation_test` has no part of."""
+    given = [f"--{k}" for k, v in options.items() if v is not None]
+    if noise != "cluster":
+        given.append(f"--noise {noise}")
+    if given:
+        raise InputError(
+            f"--control maxt permutes the t of clustered noise; leave out {', '.join(given)}, or choose "
+            "another control"
+        )
 
 
 def _numbers(text: str) -> list[float]:

@@ -1,5 +1,6 @@
 """The general linear model from the prompts' moments: where nothing in it varies inside a prompt."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -11,6 +12,7 @@ from ...store.blocks import one_blas_thread
 from ...store.moments import Float64, Measure
 from .sandwich import Basis, inflation
 
+_CACHE_BYTES = 2**21  # of one kernel argument at a time
 _ROUNDING = 1e-13  # differences this small beside their terms are rounding in float64
 
 
@@ -72,15 +74,25 @@ def _array(moments: xr.Dataset, name: str) -> da.Array:
 
 
 def _mapped(kernel: Callable[..., Float64], n_rows: int, *arrays: da.Array) -> da.Array:
-    """Apply a kernel of (prompt, neuron) arrays to each chunk of neurons: (row, layer, neuron)."""
+    """Apply a kernel of (prompt, neuron) arrays to each chunk of neurons: (row, layer, neuron).
 
-    def blocks(*parts: Float64) -> Float64:
-        flat = (np.asarray(p, dtype=np.float64).reshape(len(p), -1) for p in parts)
-        return kernel(*flat).reshape(n_rows, *parts[0].shape[1:])
+    A few neurons at a time, so that what the kernel makes on its way stays in the processor's cache.
+    """
+
+    def blocks(*arrays: list[Float64]) -> Float64:
+        shape = arrays[0][0].shape[1:]
+        flat = [[part.reshape(len(part), -1) for part in parts] for parts in arrays]
+        out = np.empty((n_rows, math.prod(shape)))
+        width = max(1, _CACHE_BYTES // (8 * sum(map(len, flat[0]))))
+        for i in range(0, out.shape[1], width):
+            some = slice(i, i + width)
+            columns = (np.concatenate([p[:, some] for p in parts], dtype=np.float64) for parts in flat)
+            out[:, some] = kernel(*columns)
+        return out.reshape(n_rows, *shape)
 
     out: da.Array = da.blockwise(  # type: ignore[no-untyped-call]
         one_blas_thread(blocks), "rlf", *(x for a in arrays for x in (a, "plf")),
-        new_axes={"r": n_rows}, concatenate=True, dtype=np.float64, meta=np.empty((0,) * 3),
+        new_axes={"r": n_rows}, concatenate=False, dtype=np.float64, meta=np.empty((0,) * 3),
     )  # fmt: skip
     return out
 
@@ -91,13 +103,13 @@ def _fit_means(mean: Float64, *, basis: Basis, mass: Float64, scores: Float64 | 
     Without `scores` the covariance is that of noise of variance 1; with them, the factors that turn Q and
     a prompt's mean residual into its score, it is the sandwich with the prompt as cluster.
     """
-    projected = basis.Q.T @ (np.sqrt(mass)[:, None] * mean)
+    projected = (basis.Q * np.sqrt(mass)[:, None]).T @ mean
     inverse = np.linalg.inv(basis.R)
     rank, n_neurons = projected.shape
     if scores is None:
         covariance = np.repeat((inverse @ inverse.T).reshape(-1, 1), n_neurons, axis=1)
         return np.concatenate([inverse @ projected, np.where(np.isnan(projected[0]), np.nan, covariance)])
-    square = np.square(_residual(mean, projected, basis, mass))
+    square = _squared_residual(mean, projected, basis, mass)
     loading = scores[:, None] * (basis.Q @ inverse.T)
     i, j = np.triu_indices(rank)
     covariance = np.empty((rank, rank, n_neurons))
@@ -106,11 +118,15 @@ def _fit_means(mean: Float64, *, basis: Basis, mass: Float64, scores: Float64 | 
     return np.concatenate([inverse @ projected, covariance.reshape(rank * rank, -1)])
 
 
-def _residual(mean: Float64, projected: Float64, basis: Basis, mass: Float64) -> Float64:
-    """Return what the fit leaves of the prompts' means; 0 where that is rounding: a constant has no t."""
-    residual = mean - (basis.Q / np.sqrt(mass)[:, None]) @ projected
-    residual[np.abs(residual) < _ROUNDING * np.abs(mean).max(axis=0)] = 0.0
-    return np.asarray(residual)
+def _squared_residual(mean: Float64, projected: Float64, basis: Basis, mass: Float64) -> Float64:
+    """Square what the fit leaves of the prompts' means; 0 where that is rounding: a constant has no t."""
+    square = (basis.Q / np.sqrt(mass)[:, None]) @ projected
+    np.subtract(mean, square, out=square)
+    np.square(square, out=square)
+    rounding = np.square(_ROUNDING * np.maximum(mean.max(axis=0), -mean.min(axis=0)))
+    suspect = square.min(axis=0) < rounding  # few neurons, so that the others are not looked at again
+    square[:, suspect] *= square[:, suspect] >= rounding[suspect]
+    return np.asarray(square)
 
 
 def _fit_squares(
@@ -139,8 +155,8 @@ def _fit_squares(
         own[own < _ROUNDING * m2] = 0.0
         own[own < n_tokens[:, None] * np.square(_ROUNDING * explained)] = 0.0
         within = weight @ own
-    projected = basis.Q.T @ (np.sqrt(mass)[:, None] * explained)
-    rss = within + mass @ np.square(_residual(explained, projected, basis, mass))
+    projected = (basis.Q * np.sqrt(mass)[:, None]).T @ explained
+    rss = within + mass @ _squared_residual(explained, projected, basis, mass)
     about_mean = within + mass @ np.square(explained - mass @ explained / mass.sum())
     with np.errstate(divide="ignore", invalid="ignore"):
         r_squared = np.where(about_mean > 0, 1.0 - rss / about_mean, np.nan)
