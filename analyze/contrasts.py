@@ -13,6 +13,14 @@ from ..store.moments import Float64
 from .expressions import parse_contrast, regressor_position
 from .fitting.sandwich import Basis, satterthwaite_dof
 
+# what p rests on; the figures are those of benchmarks/calibration.py
+_ASSUMPTIONS = {
+    "cluster": "prompts are independent of each other, and many: below some 30 a condition p was measured to "
+    "be 1.1 to 1.5 times too small, and that of noise='cr2' to hold",
+    "cr2": "prompts are independent of each other",
+    "ar1": "a token's noise remembers the token before and nothing else, so that prompts do not differ",
+    "ols": "all tokens are independent and vary alike, which tokens of one prompt do not",
+}
 _ROUNDING = 1e-8  # degrees of freedom below which there are none
 
 
@@ -41,7 +49,8 @@ def compute_contrast(fit: xr.Dataset, contrast: str | Mapping[str, float] | npt.
 
     with the coordinates ``dof`` and, for F, ``dof_numerator`` q. Where the noise is clustered, p of F is
     that of ``stat * dof / (dof + q - 1)``, Hotelling's scaling: the covariance is estimated too. A neuron
-    without variance has NaN. attrs name the contrast and the prompts that were used.
+    without variance has NaN. attrs name the contrast, the prompts that were used
+    and what the p-values rest on (``assumption``).
 
     Raises
     ------
@@ -71,11 +80,18 @@ def compute_contrast(fit: xr.Dataset, contrast: str | Mapping[str, float] | npt.
     return out.assign_attrs(
         attrs,
         kind="contrast",
+        assumption=_assumption(fit.attrs["noise"], fit.attrs["unit"]),
         contrast=title,
         weights=weights.tolist(),
         regressors=names,
         selected_on=[str(p) for p in fit["prompt"].to_numpy()],
     )
+
+
+def _assumption(noise: str, unit: str) -> str:
+    if unit == "prompt" and noise == "ols":
+        return "the prompts' means are independent of each other and vary alike"
+    return _ASSUMPTIONS[noise]
 
 
 def _t_contrast(fit: xr.Dataset, weights: Float64) -> xr.Dataset:

@@ -1,53 +1,71 @@
 """Lesions: neurons silenced or changed while the model runs, and put right afterwards."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
 import xarray as xr
 from torch import nn
 
-from ..store.blocks import prompt_level
 from ..store.errors import InputError, InputTypeError
-from .models import ModelLike, load_model
-from .sites import Tap, find_taps
+from .arguments import whole_number
+from .lesions.change import Change, Target, changed
+from .lesions.draws import InOrder
+from .lesions.kinds import Kind, check_kind
+from .lesions.masks import Mask, full_mask
+from .lesions.reference import mean_activation
+from .models import LoadedModel, ModelLike, load_model
+from .sites import find_taps
 
-Kind = Literal["zero", "mean", "scale", "add"]
-_NEEDS = {"zero": None, "mean": "reference", "scale": "amount", "add": "amount"}
-Mask = xr.DataArray | npt.NDArray[np.bool_]
+__all__ = ["Kind", "Mask", "check_kind", "full_mask", "lesion", "mean_activation"]
+
+_OPTIONS = ("mask", "site", "kind", "amount", "reference", "keep_only", "seed")
 
 
 @contextmanager
 def lesion(
     model: ModelLike,
-    mask: Mask,
+    mask: Mask | Sequence[Mapping[str, Any]],
     *,
     site: str = "mlp",
     kind: Kind = "zero",
     amount: float | None = None,
     reference: xr.Dataset | None = None,
+    keep_only: bool = False,
+    seed: int = 0,
 ) -> Iterator[nn.Module]:
     """Change some neurons of a model as long as the ``with`` block lasts.
+
+    The weights are not touched: afterwards, also after an error, the model computes what it did before,
+    bit for bit. Lesions can be nested, and several given at once; where they meet in a neuron, each
+    changes what those before it left.
 
     Parameters
     ----------
     model
         As for `record`; a loaded module is changed in place and restored at the end.
     mask
-        (layer, neuron) bool: the neurons to change. A DataArray's ``layer`` and ``neuron`` numbers
-        say which; an array covers all layers and neurons of the site.
+        The neurons to change. (layer, neuron) bool: a DataArray's ``layer`` and ``neuron`` numbers say
+        which, an array covers all layers and neurons of the site. Or a table with these two columns, as
+        the queries give it; the path of a saved mask; a rule, a function of the numbers of layers
+        (layer, 1) and neurons (1, neuron) that says which are meant. Or a list of lesions, each a
+        mapping of this function's arguments: ``[{"mask": a}, {"mask": b, "kind": "add", "amount": 1}]``.
     site
         A key of ``store.schema.SITES``.
     kind
-        "zero"; "mean": the neuron's mean over `reference`; "scale": times `amount`; "add": plus
-        `amount`.
+        "zero"; "mean": the neuron's mean over `reference`; "resample": each token takes the values that
+        a token of the reference has, drawn at random, the same one for all neurons; "noise": drawn from
+        the normal distribution with the neuron's mean and standard deviation over the reference, or,
+        without one, normal noise added; "scale": times `amount`; "add": plus `amount`.
     amount
-        For "scale" and "add", in units of the activation for the latter.
+        For "scale"; for "add" in units of the activation; for "noise" the standard deviation, in these
+        units, or in multiples of the reference's (1 by default).
     reference
-        For "mean": a recording of the same site.
+        For "mean", "resample" and "noise": a recording of the same site; for "resample" with its cube.
+    keep_only
+        Change every neuron of the site but those of the mask.
+    seed
+        Of "resample" and "noise", whose draws follow the order of the calls of the model.
 
     Yields
     ------
@@ -58,112 +76,47 @@ def lesion(
     InputError, InputTypeError
         The mask does not fit the site, or the kind lacks what it needs.
     """
-    check_kind(kind, amount, reference)
+    given: tuple[Any, ...] = (mask, site, kind, amount, reference, keep_only, seed)
+    listed = _listed(mask) if isinstance(mask, (list, tuple)) else [dict(zip(_OPTIONS, given, strict=True))]
+    for options in listed:
+        check_kind(options.get("kind", "zero"), options.get("amount"), options.get("reference"))
     loaded = load_model(model)
-    taps = find_taps(loaded.module, site)
-    shape = (len(taps), taps[0].width)
-    full = full_mask(mask, *shape, site)
-    means = mean_activation(reference, shape, site) if kind == "mean" and reference is not None else None
-    with lesioned(taps, full, kind, amount, means):
+    prepared = [_prepared(loaded, **options) for options in listed]  # all checked before one is applied
+    with ExitStack() as stack:
+        for context in prepared:
+            stack.enter_context(context)
         yield loaded.module
 
 
-@contextmanager
-def lesioned(
-    taps: list[Tap],
-    mask: npt.NDArray[np.bool_],
-    kind: str,
-    amount: float | None,
-    means: npt.NDArray[np.float64] | None,
-) -> Iterator[None]:
-    """Apply a lesion that was checked; `mask` and `means` are (layer, neuron) of the whole site."""
-    handles = []
-    try:
-        for layer in np.flatnonzero(mask.any(axis=1)):
-            neurons = np.flatnonzero(mask[layer])
-            value = None if means is None else torch.from_numpy(means[layer, neurons])
-            handles.append(taps[layer].hook(_change(torch.from_numpy(neurons), kind, amount, value)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def check_kind(kind: str, amount: float | None, reference: xr.Dataset | None) -> None:
-    """Refuse an unknown kind of lesion, one that lacks what it needs, and a reference that is none."""
-    if kind not in _NEEDS:
-        raise InputError(f"kind must be one of {list(_NEEDS)}, got {kind!r}")
-    if reference is not None and not isinstance(reference, xr.Dataset):
-        raise InputTypeError(f"reference must be a Dataset from actome.open, got {type(reference).__name__}")
-    need = _NEEDS[kind]
-    if need and {"amount": amount, "reference": reference}[need] is None:
-        raise InputError(f"kind={kind!r} needs `{need}`")
-
-
-def _change(neurons: torch.Tensor, kind: str, amount: float | None, value: torch.Tensor | None) -> Any:
-    def change(x: torch.Tensor) -> torch.Tensor:
-        x, where = x.clone(), neurons.to(x.device)
-        if kind == "zero":
-            x[..., where] = 0
-        elif kind == "mean" and value is not None:
-            x[..., where] = value.to(x.device, x.dtype)
-        elif kind == "scale" and amount is not None:
-            x[..., where] *= amount
-        elif kind == "add" and amount is not None:
-            x[..., where] += amount
-        return x
-
-    return change
-
-
-def full_mask(mask: Mask, n_layers: int, width: int, site: str) -> npt.NDArray[np.bool_]:
-    """Spread a mask over all layers and neurons of a site: (layer, neuron) bool."""
-    if not isinstance(mask, (xr.DataArray, np.ndarray)):
-        raise InputTypeError(f"mask must be a DataArray or an array, got {type(mask).__name__}")
-    if mask.dtype != bool:
-        raise InputTypeError(f"mask must be bool, got {mask.dtype}; use actome.threshold or actome.networks")
-    if isinstance(mask, np.ndarray):
-        if mask.shape != (n_layers, width):
-            raise InputError(f"mask must have shape {(n_layers, width)}, got {mask.shape}")
-        return mask
-    if mask.attrs.get("site", "") not in ("", site):
-        raise InputError(f"the mask is of the site {mask.attrs['site']!r}, the lesion of {site!r}")
-    if set(mask.dims) != {"layer", "neuron"}:
-        raise InputError(f"mask must have dims (layer, neuron), got {mask.dims}; select one network")
-    mask = mask.transpose("layer", "neuron")
-    numbers = [mask[d].to_numpy() for d in ("layer", "neuron")]
-    if any(n.min(initial=0) < 0 for n in numbers):
-        raise InputError("mask has layers or neurons with a negative number; they count from 0")
-    if numbers[0].max(initial=0) >= n_layers or numbers[1].max(initial=0) >= width:
-        raise InputError(
-            f"mask has layers up to {numbers[0].max()} and neurons up to {numbers[1].max()}; "
-            f"the site has {n_layers} layers of {width} neurons"
+def _listed(lesions: Sequence[Any]) -> list[dict[str, Any]]:
+    """Check a list of lesions, each a mapping of arguments."""
+    if not lesions or not all(isinstance(options, Mapping) for options in lesions):
+        raise InputTypeError(
+            "mask must be a DataArray or an array, or a list of lesions, each a mapping such as "
+            f"{{'mask': mask, 'kind': 'zero'}}; got {type(lesions).__name__} of "
+            f"{sorted({type(options).__name__ for options in lesions})}"
         )
-    out = np.zeros((n_layers, width), dtype=bool)
-    out[np.ix_(*numbers)] = mask.to_numpy()
-    return out
+    for options in lesions:
+        wrong = sorted(set(options) - set(_OPTIONS)) or ([] if "mask" in options else ["no mask"])
+        if wrong:
+            raise InputError(f"a lesion of a list takes {list(_OPTIONS)}, and needs `mask`; got {wrong}")
+    return [dict(options) for options in lesions]
 
 
-def mean_activation(
-    reference: xr.Dataset, shape: tuple[int, int], site: str, *, magnitude: bool = False
-) -> npt.NDArray[np.float64]:
-    """Mean of each neuron over all tokens of a recording: (layer, neuron), by number.
-
-    Raises
-    ------
-    InputError
-        The reference is of another site, or lacks some of its layers or neurons.
-    """
-    if reference.attrs.get("site", site) != site:
-        raise InputError(f"the reference is of the site {reference.attrs['site']!r}, the lesion of {site!r}")
-    ds = prompt_level(reference)
-    values = ds["mean_abs" if magnitude else "mean"]
-    if values.shape[1:] != shape:
-        raise InputError(f"the reference has (layer, neuron) {values.shape[1:]}, the site {shape}")
-    for dim, n in zip(("layer", "neuron"), shape, strict=True):
-        if sorted(values[dim].to_numpy().tolist()) != list(range(n)):
-            raise InputError(f"the reference must hold each {dim} from 0 to {n - 1} once")
-    values = values.sortby(["layer", "neuron"])
-    weight = ds["count"] / ds["count"].sum()
-    mean = (values.where(ds["count"] > 0, 0.0) * weight).sum("prompt").to_numpy()
-    return np.asarray(mean, dtype=np.float64)
+def _prepared(
+    loaded: LoadedModel,
+    mask: Mask,
+    site: str = "mlp",
+    kind: Kind = "zero",
+    amount: float | None = None,
+    reference: xr.Dataset | None = None,
+    keep_only: bool = False,
+    seed: int = 0,
+) -> Any:
+    """Make the context of one lesion, with all that its hooks need."""
+    seed = whole_number(seed, "seed", least=0)
+    taps = find_taps(loaded.module, site)
+    shape = (len(taps), taps[0].width)
+    full = full_mask(mask, *shape, site)
+    target = Target((~full if keep_only else full)[None], (None if amount is None else float(amount),))
+    return changed(taps, Change.of(kind, reference, shape, site, seed), target, InOrder(seed))

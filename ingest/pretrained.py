@@ -133,7 +133,7 @@ def read_model(
     on_cpu = not torch.cuda.is_available() if spread else torch.device(device).type == "cpu"
     encoder = is_encoder(config)
     try:
-        with _quiet(report=not encoder):
+        with quiet_library(report=not encoder):
             found: Any = (AutoModel if encoder else AutoModelForCausalLM).from_pretrained(
                 source.path,
                 config=config,
@@ -250,7 +250,7 @@ def _reason(source: Source, error: Exception) -> str:
 
 
 @contextmanager
-def _quiet(*, report: bool) -> Iterator[None]:
+def quiet_library(*, report: bool) -> Iterator[None]:
     """Keep progress bars out of logs; and without `report`, that a head was left out."""
     shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     if not sys.stderr.isatty():

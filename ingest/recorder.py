@@ -44,7 +44,7 @@ def prepare(
 ) -> "Recorder":
     """Check everything and load the model; nothing is written. The arguments are those of `record`."""
     if part is not None:
-        part = _checked(part)
+        part = checked_part(part)
     paradigm = as_paradigm(paradigm)
     location = Location.of(out)
     if is_allocated(location) and not resume:
@@ -56,7 +56,8 @@ def prepare(
         return Recorder(Plan(loaded, paradigm, settings), location, part)
 
 
-def _checked(part: Part) -> Part:
+def checked_part(part: Part) -> Part:
+    """Return (k, n) as whole numbers, and refuse what is no part."""
     if not isinstance(part, Sequence) or len(part) != 2:
         raise InputTypeError(f"part must be two whole numbers (k, n), got {part!r}")
     k, n = (whole_number(number, "part", least=0) for number in part)

@@ -2,56 +2,58 @@
 
 import os
 import warnings
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from tqdm import tqdm
 
 from ..store.archive import open as open_result
-from ..store.errors import InputError, InputTypeError
+from ..store.archive import open_group
+from ..store.errors import InputError
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
-from ..store.provenance import digest_bytes, digest_json, library_versions, now
-from ..store.results import save_result
-from .batches import batches
-from .controls import matched_controls, mismatch
-from .forward import score_tokens
-from .lesion import Kind, check_kind, full_mask, lesioned, mean_activation
+from .arguments import whole_number
+from .forward import Sampling
+from .lesions.change import Change
+from .lesions.kinds import Kind, as_doses, check_kind
+from .lesions.masks import Mask
+from .lesions.reference import mean_activation
 from .models import LoadedModel, ModelLike, load_model
+from .recorder import Part, checked_part
+from .scoring.archive import ScoreArchive, allocate_scores, check_place
+from .scoring.choices import Choices, Continuations
+from .scoring.lesions import as_networks, list_lesions, selected_on, selectivity_maps, spread
+from .scoring.plan import Asked, ScorePlan, check_scorable
+from .scoring.readings import Reading
+from .scoring.units import UnitScorer
 from .sites import find_taps
-from .tokens import Tokens, tokenize
+from .tokens import tokenize
 
-Bool = npt.NDArray[np.bool_]
-_BATCH_TOKENS = 4096
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One lesion to run: what is removed, and why."""
-
-    role: str
-    target: str
-    draw: int
-    mask: Bool  # (layer, neuron)
-    mismatch: float
+Masks = xr.DataArray | str | os.PathLike[str] | Mapping[str, Mask]
 
 
 def score(
     model: ModelLike,
     paradigm: Paradigm | str | os.PathLike[str],
     out: str | os.PathLike[str],
-    masks: xr.DataArray,
+    masks: Masks,
     *,
     site: str = "mlp",
     kind: Kind = "zero",
-    amount: float | None = None,
+    amount: float | Sequence[float] | None = None,
     reference: xr.Dataset | None = None,
+    keep_only: bool = False,
     controls: int = 99,
+    selectivity: xr.DataArray | None = None,
+    untrained: int = 0,
+    hits: bool = False,
+    kl: bool = False,
+    max_new_tokens: int = 0,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
     seed: int = 0,
     device: str | None = None,
+    part: Part | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Score a paradigm without a lesion, under each network's lesion, and under its matched controls.
@@ -59,107 +61,150 @@ def score(
     Prompts that selected a network never score it: those in ``masks.attrs["selected_on"]`` are left
     out; masks that lack it give a warning.
 
+    An interrupted run goes on where it stopped when the same call is made again; a finished one is opened
+    at once. Lesions share forward passes, and each pass leaves out the blocks before the first layer that
+    a lesion touches; which do is a fixed rule, so that the numbers never depend on how fast a machine is.
+
     Parameters
     ----------
-    model, site, kind, amount, device, progress
-        As for `lesion` and `record`.
+    model, site, kind, reference, device, progress
+        As for `lesion` and `record`. The reference is also what controls are matched on: without one they
+        match in size and layers alone.
     paradigm
-        The texts to score.
+        The texts to score. With the columns ``choices`` ("Rome | Paris") and ``answer`` ("Paris", or its
+        place from 0) each choice is scored behind its text.
     out
         Where the scores are saved; scores that were made there by the same call are opened.
     masks
-        bool (network, layer, neuron), from `threshold` or `networks`.
-    reference
-        A recording of the site: what the lesion kind "mean" puts in, and what controls are matched
-        on. Without it controls match in size and layers alone.
+        bool (network, layer, neuron), from `threshold` or `networks`; the path of saved ones; or a mapping
+        from names to masks as `lesion` takes them.
+    amount
+        As for `lesion`; several are doses, each of which every network and control is given.
+    keep_only
+        Change all neurons of the site but the network's.
     controls
         Random controls per network, matched in size, layers and magnitude.
+    selectivity
+        (layer, neuron) or (network, layer, neuron), such as the ``stat`` of a contrast: one more control a
+        network, of the neurons of the same layers whose magnitude in this map is least.
+    untrained
+        In so many copies of the model with random weights, all held in memory, the targets are lesioned
+        too. What a kind takes from the reference is that of the trained model.
+    hits, kl
+        Also keep whether each token was the likeliest one; how far what the model foretells is from what
+        it foretells without a lesion.
+    max_new_tokens, temperature, top_p
+        Let the model continue each prompt under each lesion with so many tokens; as for `record`.
     seed
-        Draws the controls.
+        Draws the controls, the noise, the samples and the weights of the untrained copies.
+    part
+        (k, n): this process is the k-th of n, from 0, that score into one archive together. Each takes
+        every n-th unit, the last to end finalises; the one with k = 0 begins.
 
     Returns
     -------
     Dataset
-        ``logprob`` (lesion, prompt, token), nats; ``network`` (lesion, layer, neuron), what was
-        removed; coordinates ``role`` ("baseline", "target", "control"), ``target`` (the
-        network's name), ``draw``, ``mismatch`` (relative difference of a control's mean magnitude
-        from its target's) along ``lesion``, and the labels of the prompts.
+        ``logprob`` (lesion, prompt, token), nats, NaN on the first token and on padding; ``network``
+        (lesion, layer, neuron), what was removed, or with `keep_only` kept; the labels of the prompts.
+        Along ``lesion`` the coordinates
+
+        role : "baseline", "target" or "control"
+        target : the network's name, also that of the network of a control
+        control_kind : "matched" or "least_selective"; "" for what is no control
+        draw : number of a matched control, else -1
+        dose : the amount, NaN for the baseline; only where there are several
+        mismatch : relative difference of a control's mean magnitude from its target's
+        mismatch_size : relative difference of the number of neurons
+        mismatch_layers : share of the neurons that lie in other layers
+        shared : share of a control's neurons that are the target's own
+
+        and, where asked for,
+
+        hit : (lesion, prompt, token) int8, 1 where the token was the likeliest, -1 where none is scored
+        kl : (lesion, prompt, token), nats: Kullback-Leibler divergence of the distribution of this token
+            given those before, without a lesion, from that under it
+        choice_logprob : (lesion, prompt, choice), nats: sum over the choice's tokens; NaN where none
+        correct : (lesion, prompt) int8, whether the right choice is the likeliest, -1 without choices
+        answer_index : (prompt,), choice_n_tokens : (prompt, choice)
+        completion : (lesion, prompt), what the model wrote
+        parsed : (lesion, prompt) int8, the choice that this names; -1 where it names none or several, -2
+            without choices
+        logprob_untrained : (lesion, prompt, copy, token), of the baseline and the targets
+
+        A process that scored its part while others have not ends with NaN where they will write.
 
     Raises
     ------
-    InputError
+    InputError, InputTypeError
         A mask does not fit the model or the site, two networks have one name, the reference is of
         another site, no prompt is left or none has a second token, or `out` cannot be written or
         holds other scores.
     """
-    masks, names = _named(masks)
-    for option, value in (("controls", controls), ("seed", seed)):
-        if value < 0:
-            raise InputError(f"{option} must be 0 or more, got {value}")
-    check_kind(kind, amount, reference)
+    networks = as_networks(masks)
+    for option, value in (("controls", controls), ("seed", seed), ("untrained", untrained)):
+        whole_number(value, option, least=0)
+    doses = as_doses(amount)
+    for dose in doses:
+        check_kind(kind, dose, reference)
+    part = None if part is None else checked_part(part)
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed) if max_new_tokens else None
     location = Location.of(out)
-    if not location.exists():
-        location.check_new()
+    check_place(location)
     loaded = load_model(model, device=device)
-    paradigm = _held_out(as_paradigm(paradigm), masks)
-    taps = find_taps(loaded.module, site)
-    shape = (len(taps), taps[0].width)
-    targets = {name: _one_network(masks, k, shape, site) for k, name in enumerate(names)}
-    inputs = {
-        **loaded.identity(),
-        "paradigm_digest": paradigm.digest,
-        "masks_digest": digest_bytes(np.packbits(np.stack([*targets.values()])).tobytes()),
-        "networks": names,
-        "reference": None if reference is None else _reference_identity(reference),
-        "site": site, "kind": kind, "amount": amount, "controls": controls, "seed": seed,
-    }  # fmt: skip
-    if location.exists():
-        return _reopen(location, inputs)
-    rows = _rows(targets, shape, reference, site, controls, seed)
-    tokens = _scorable(tokenize(loaded, paradigm.table))
-    means = mean_activation(reference, shape, site) if kind == "mean" and reference is not None else None
-    logprob = np.full((len(rows), *tokens.token_id.shape), np.nan, dtype=np.float32)
-    hidden = None if progress is None else not progress
-    for i, row in enumerate(tqdm(rows, desc="score", unit="lesion", disable=hidden)):
-        with loaded.evaluating(), lesioned(taps, row.mask, kind, amount, means):
-            _score_prompts(loaded, tokens, logprob[i])
-    ds = _dataset(rows, paradigm, logprob, inputs)
-    save_result(ds, str(location), derived_from=masks.attrs.get("source") or masks.attrs.get("derived_from"))
-    return open_result(str(location))
-
-
-def _named(masks: xr.DataArray) -> tuple[xr.DataArray, list[str]]:
-    """Give the masks their dimension ``network``, and return its names; refuse what are no masks."""
-    if not isinstance(masks, xr.DataArray) or masks.dtype != bool:
-        raise InputTypeError(
-            "masks must be a bool DataArray (network, layer, neuron), as threshold and networks give it"
+    with loaded.evaluating():
+        paradigm = _held_out(as_paradigm(paradigm), selected_on(networks))
+        taps = find_taps(loaded.module, site)
+        shape = (len(taps), taps[0].width)
+        targets = spread(networks, shape, site)
+        tokens = tokenize(loaded, paradigm.table)
+        check_scorable(loaded, tokens, sampling)
+        lesions = list_lesions(
+            targets,
+            doses,
+            magnitude=None if reference is None else mean_activation(reference, shape, site, magnitude=True),
+            selectivity=selectivity_maps(selectivity, list(targets), shape),
+            controls=controls,
+            seed=seed,
         )
-    if "network" not in masks.dims:
-        name = str(masks.coords["network"].item()) if "network" in masks.coords else "network"
-        masks = masks.drop_vars("network", errors="ignore").expand_dims(network=[name])
-    names = [str(n) for n in masks["network"].to_numpy()]
-    if len(set(names)) < len(names):
-        raise InputError(f"the names of the networks must differ, got {names}")
-    return masks, names
+        change = Change.of(kind, reference, shape, site, seed)
+        wanted: dict[Reading, bool] = {"logprob": True, "hit": hits, "kl": kl}
+        readings = tuple(name for name, is_wanted in wanted.items() if is_wanted)
+        asked = _asked(loaded, paradigm, readings, sampling, untrained)
+        plan = ScorePlan(loaded, paradigm, tokens, lesions, keep_only, site, kind, change, seed, asked)
+        inputs = plan.inputs(reference, doses)
+        source = getattr(networks, "attrs", {})
+        known = plan.known().assign_attrs(_sources(source, selected_on(networks)))
+        return _run(plan, location, inputs, known, part, progress)
 
 
-def _scorable(tokens: Tokens) -> Tokens:
-    if tokens.n_tokens.max() < 2:
-        raise InputError(
-            "no prompt has a second token, so there is no prediction to score; give longer texts"
-        )
-    return tokens
+def _asked(
+    loaded: LoadedModel,
+    paradigm: Paradigm,
+    readings: tuple[Reading, ...],
+    sampling: Sampling | None,
+    untrained: int,
+) -> Asked:
+    choices = Choices.of(paradigm.table)
+    rows = None if choices is None else Continuations.of(loaded, paradigm.table, choices)
+    return Asked(readings, choices, rows, sampling, untrained)
 
 
-def _held_out(paradigm: Paradigm, masks: xr.DataArray) -> Paradigm:
-    if "selected_on" not in masks.attrs:
+def _sources(attrs: Mapping[str, object], selected: set[str] | None) -> dict[str, object]:
+    """Say where the masks come from, for the attributes of the scores."""
+    source = attrs.get("source") or attrs.get("derived_from")
+    derived = [source] if isinstance(source, str) else list(source) if isinstance(source, list) else []
+    out: dict[str, object] = {"derived_from": derived} if derived else {}
+    return out if selected is None else {**out, "selected_on": sorted(selected)}
+
+
+def _held_out(paradigm: Paradigm, selected: set[str] | None) -> Paradigm:
+    if selected is None:
         warnings.warn(
             "the masks do not say which prompts selected them (attrs['selected_on']), so none is left out; "
             "effects on prompts that selected a network are too large. Give the list, [] if there was none",
             stacklevel=3,
         )
-    selected = set(masks.attrs.get("selected_on", ()))
-    left = [p for p in paradigm.table["prompt"] if p not in selected]
+    left = [p for p in paradigm.table["prompt"] if p not in (selected or ())]
     if not left:
         raise InputError(
             "every prompt of the paradigm took part in selecting the networks; "
@@ -168,77 +213,42 @@ def _held_out(paradigm: Paradigm, masks: xr.DataArray) -> Paradigm:
     return paradigm.select(prompt=left)
 
 
-def _reopen(location: Location, inputs: dict[str, Any]) -> xr.Dataset:
-    ds = open_result(str(location))
-    if ds.attrs.get("inputs_digest") != digest_json(inputs):
-        raise InputError(f"{location} holds other scores; choose another path or remove it")
-    return ds
-
-
-def _one_network(masks: xr.DataArray, k: int, shape: tuple[int, int], site: str) -> Bool:
-    """Spread one of the masks over all layers and neurons of the site: (layer, neuron)."""
-    return full_mask(masks.isel(network=k, drop=True).reset_coords(drop=True), *shape, site)
-
-
-def _reference_identity(reference: xr.Dataset) -> dict[str, Any]:
-    """Say what was recorded, and which prompts of it are looked at."""
-    ids = [str(p) for p in reference["prompt"].to_numpy()]
-    return {"recording": reference.attrs.get("manifest_digest"), "prompts_digest": digest_json(ids)}
-
-
-def _rows(
-    targets: dict[str, Bool],
-    shape: tuple[int, int],
-    reference: xr.Dataset | None,
-    site: str,
-    controls: int,
-    seed: int,
-) -> list[_Row]:
-    """List every lesion: the baseline, then each target followed by its controls."""
-    magnitude = None if reference is None else mean_activation(reference, shape, site, magnitude=True)
-    rows = [_Row("baseline", "", -1, np.zeros(shape, dtype=bool), float("nan"))]
-    for k, (name, target) in enumerate(targets.items()):
-        rows.append(_Row("target", name, -1, target, 0.0))
-        draws = matched_controls(target, magnitude, controls, np.random.default_rng([seed, k]))
-        rows += [
-            _Row("control", name, i, draw, mismatch(target, draw, magnitude)) for i, draw in enumerate(draws)
-        ]
-    return rows
-
-
-def _score_prompts(loaded: LoadedModel, tokens: Tokens, out: npt.NDArray[np.float32]) -> None:
-    """Fill in the log probability of every token: (prompt, token)."""
-    for rows in batches(tokens.n_tokens, _BATCH_TOKENS):
-        logprob = score_tokens(loaded, tokens.token_id[rows])
-        out[rows, : logprob.shape[1]] = logprob
-
-
-def _dataset(
-    rows: list[_Row], paradigm: Paradigm, logprob: npt.NDArray[np.float32], inputs: dict[str, Any]
+def _run(
+    plan: ScorePlan,
+    location: Location,
+    inputs: Mapping[str, object],
+    known: xr.Dataset,
+    part: Part | None,
+    progress: bool | None,
 ) -> xr.Dataset:
-    names = [
-        r.role if r.role == "baseline" else f"{r.target}/{r.role}{r.draw if r.draw >= 0 else ''}"
-        for r in rows
-    ]
-    labels = {c: ("prompt", paradigm.table[c].to_numpy()) for c in paradigm.table}
-    return xr.Dataset(
-        {
-            "logprob": (("lesion", "prompt", "token"), logprob, {"units": "nats"}),
-            "network": (("lesion", "layer", "neuron"), np.stack([r.mask for r in rows])),
-        },
-        coords={
-            **labels,
-            "lesion": np.array(names, dtype=object),
-            "role": ("lesion", np.array([r.role for r in rows], dtype=object)),
-            "target": ("lesion", np.array([r.target for r in rows], dtype=object)),
-            "draw": ("lesion", [r.draw for r in rows]),
-            "mismatch": ("lesion", [r.mismatch for r in rows]),
-        },
-        attrs={
-            "kind": "scores",
-            "inputs": inputs,
-            "inputs_digest": digest_json(inputs),
-            "environment": library_versions(),
-            "created": now(),
-        },
-    )
+    """Begin or go on, score what is missing, finalise when all is there, and open it."""
+    archive = ScoreArchive.find(location, inputs)
+    if archive is None or not archive.is_final:
+        if part is not None and part[0] > 0:
+            ScoreArchive.wait_for(location, inputs)
+        with location.claimed(shared=part is not None):
+            archive = ScoreArchive.find(location, inputs)
+            if archive is None:
+                allocate_scores(location, known, plan.fields(), plan.grid(), inputs)
+                archive = ScoreArchive(location)
+            _score_units(plan, archive, part, progress)
+        if not archive.pending():
+            with location.claimed(wait=True):
+                archive.finalise()
+    if archive.is_final:
+        return open_result(str(location))
+    return open_group(location, location.group(), None, {})
+
+
+def _score_units(plan: ScorePlan, archive: ScoreArchive, part: Part | None, progress: bool | None) -> None:
+    """Score this process's units that are not there yet."""
+    k, n = part or (0, 1)
+    mine = [unit for unit in archive.pending() if unit % n == k]
+    scorer = UnitScorer(plan, int(archive.attrs["batch_tokens"]))
+    places = {unit: archive.grid.slices(unit) for unit in mine}
+    sizes = {u: (a.stop - a.start) * (b.stop - b.start) for u, (a, b) in places.items()}
+    hidden = None if progress is None else not progress
+    with tqdm(total=sum(sizes.values()), desc="score", unit="prompt", disable=hidden) as bar:
+        for unit in mine:
+            archive.write(unit, scorer.score(*places[unit]))
+            bar.update(sizes[unit])

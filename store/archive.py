@@ -54,8 +54,8 @@ def open(
     -------
     Dataset
         Of a recording, the recorded prompts only, in shard-sized chunks, the labels as
-        coordinates. Of a result, what was saved. Arrays of one dimension (labels, the numbers of
-        layers and neurons, ``count``) are in memory, all others lazy.
+        coordinates. Of a result, what was saved; a DataTree comes back as a DataTree. Arrays of one
+        dimension (labels, the numbers of layers and neurons, ``count``) are in memory, all others lazy.
 
     Raises
     ------
@@ -139,7 +139,12 @@ def _open_result(location: Location, group: zarr.Group, site: str | None, level:
     if site is not None or level is not None:
         raise InputError(f"{location.name} is a result; only a recording has a site and a level")
     if "kind" in group.attrs and "manifest_digest" not in group.attrs:
-        raise InputError(f"{location.name} was not written to its end; remove it and save it again")
+        remedy = "score it again" if group.attrs["kind"] == "scores" else "remove it and save it again"
+        raise InputError(f"{location.name} was not written to its end; {remedy}")
+    if group.attrs.get("tree"):
+        from .trees import open_tree  # which opens groups as this module does
+
+        return open_tree(location)  # type: ignore[return-value]  # what an analysis of weights asks for
     return open_group(location, group, None, {})
 
 

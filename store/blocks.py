@@ -151,7 +151,9 @@ def check_valid(block: npt.NDArray[Any], valid: Bool) -> None:
         )
 
 
-def tree_reduce(parts: Sequence[Delayed], combine: Callable[[list[Any]], Any]) -> Delayed:
+def tree_reduce(
+    parts: Sequence[Delayed], combine: Callable[[list[Any]], Any], *, arity: int = _ARITY
+) -> Delayed:
     """Merge delayed results, a few at a time, so that no task holds them all.
 
     Parameters
@@ -160,6 +162,8 @@ def tree_reduce(parts: Sequence[Delayed], combine: Callable[[list[Any]], Any]) -
         At least one; a single part is returned as it is.
     combine
         Merges a list of results into one of the same kind; associative.
+    arity
+        Results merged in one step: fewer where they are large.
 
     Raises
     ------
@@ -171,7 +175,7 @@ def tree_reduce(parts: Sequence[Delayed], combine: Callable[[list[Any]], Any]) -
     merge = delayed(one_blas_thread(combine), pure=False)
     nodes = list(parts)
     while len(nodes) > 1:
-        nodes = [merge(nodes[i : i + _ARITY]) for i in range(0, len(nodes), _ARITY)]
+        nodes = [merge(nodes[i : i + arity]) for i in range(0, len(nodes), arity)]
     return nodes[0]
 
 

@@ -22,6 +22,9 @@ def phantom(
     fraction: float = 0.05,
     n_networks: int = 0,
     network_gain: float = 1.0,
+    network_spread: float = 1.0,
+    network_overlap: bool = False,
+    network_autocorrelation: float = 0.0,
     autocorrelation: float = 0.0,
     prompt_sd: float = 0.0,
     dtype: npt.DTypeLike = np.float32,
@@ -51,6 +54,12 @@ def phantom(
         Share of the neurons that each condition raises.
     n_networks, network_gain
         Networks of neurons with a common time course (super-Gaussian), and its gain.
+    network_spread
+        Gain of the first network over that of the last; those between lie between.
+    network_overlap
+        Draw each network on its own, so that two may share neurons; by default none do.
+    network_autocorrelation
+        Lag-1 correlation of the time courses over the tokens of a prompt.
     autocorrelation
         Lag-1 correlation of the noise over the tokens of a prompt.
     prompt_sd
@@ -80,8 +89,14 @@ def phantom(
     low, high = n_tokens
     if not 1 <= low <= high:
         raise InputError(f"n_tokens must be (fewest, most) with 1 <= fewest <= most, got {n_tokens}")
-    if not -1 < autocorrelation < 1:
-        raise InputError(f"autocorrelation must lie between -1 and 1, got {autocorrelation}")
+    for name, rho in (
+        ("autocorrelation", autocorrelation),
+        ("network_autocorrelation", network_autocorrelation),
+    ):
+        if not -1 < rho < 1:
+            raise InputError(f"{name} must lie between -1 and 1, got {rho}")
+    if network_spread <= 0:
+        raise InputError(f"network_spread must be positive, got {network_spread}")
     rng = np.random.default_rng(seed)
     labels, runs = _design(rng, conditions, n_prompts, n_runs)
     lengths = rng.integers(low, high + 1, size=len(labels))
@@ -90,11 +105,12 @@ def phantom(
     true_effect = effect * _planted(rng, len(conditions), shape, fraction)
     true_effect[-1] = 0.0
     which = np.array([list(conditions).index(c) for c in labels])
-    networks = _planted(rng, n_networks, shape, fraction)
+    networks = (_drawn_alone if network_overlap else _planted)(rng, n_networks, shape, fraction)
     cube = _noise(rng, (len(labels), high, *shape), autocorrelation)
     cube += true_effect[which][:, None]
     cube += prompt_sd * rng.standard_normal((len(labels), 1, *shape))
-    courses = rng.laplace(size=(len(labels), high, n_networks))
+    courses = _persistent(rng.laplace(size=(len(labels), high, n_networks)), network_autocorrelation)
+    courses *= np.linspace(1.0, 1.0 / network_spread, n_networks)
     cube += network_gain * np.tensordot(courses, networks, axes=1)
     cube[~valid] = np.nan
     return xr.Dataset(
@@ -142,9 +158,18 @@ def _planted(rng: np.random.Generator, n: int, shape: tuple[int, int], fraction:
     return out.reshape(n, *shape)
 
 
+def _drawn_alone(rng: np.random.Generator, n: int, shape: tuple[int, int], fraction: float) -> Float64:
+    """Draw `n` sets of neurons that may overlap."""
+    return np.concatenate([np.empty((0, *shape)), *(_planted(rng, 1, shape, fraction) for _ in range(n))])
+
+
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], rho: float) -> Float64:
     """AR(1) over axis 1, unit variance."""
-    noise = rng.standard_normal(shape)
-    for t in range(1, shape[1]):
+    return _persistent(rng.standard_normal(shape), rho)
+
+
+def _persistent(noise: Float64, rho: float) -> Float64:
+    """Make independent values an AR(1) over axis 1, of the same variance."""
+    for t in range(1, noise.shape[1]):
         noise[:, t] = rho * noise[:, t - 1] + np.sqrt(1 - rho**2) * noise[:, t]
     return noise

@@ -1,7 +1,8 @@
 """Results of analyses, written with their digests and what they were derived from."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -9,10 +10,11 @@ import xarray as xr
 from .errors import InputError, InputTypeError
 from .location import Location, quiet_zarr
 from .manifest import write_manifest
+from .trees import write_tree
 
 
 def save_result(
-    ds: xr.Dataset | xr.DataArray,
+    ds: xr.Dataset | xr.DataArray | xr.DataTree,
     name_or_path: str | os.PathLike[str],
     *,
     derived_from: str | Iterable[str] | None = None,
@@ -23,7 +25,8 @@ def save_result(
     ----------
     ds
         A fit, contrasts, components, masks, effects or any other Dataset; a DataArray is saved
-        under its name. It is computed here if it is lazy.
+        under its name. It is computed here if it is lazy. A DataTree, such as the importance of a model's
+        weights or regions of them, is computed and written chunk by chunk.
     name_or_path
         Where; must not exist yet.
     derived_from
@@ -36,28 +39,36 @@ def save_result(
     Raises
     ------
     InputTypeError, InputError
-        It is no Dataset and no DataArray; the path is taken.
+        It is no Dataset, DataArray or DataTree; the path is taken.
     """
-    if not isinstance(ds, (xr.Dataset, xr.DataArray)):
-        raise InputTypeError(f"save_result takes a Dataset or a DataArray, got {type(ds).__name__}")
+    if not isinstance(ds, (xr.Dataset, xr.DataArray, xr.DataTree)):
+        raise InputTypeError(f"save_result takes a Dataset, DataArray or DataTree, got {type(ds).__name__}")
     location = Location.of(name_or_path)
     if location.exists():
         raise InputError(f"{location} holds a result already; choose another path or remove it")
     location.check_new()
     if isinstance(ds, xr.DataArray):
-        attrs = ds.attrs
-        ds = ds.rename(ds.name or "value").to_dataset().assign_attrs(attrs)
-    sources = [derived_from] if isinstance(derived_from, str) else list(derived_from or [])
-    out = ds.compute().drop_encoding()
-    out.attrs.pop("manifest_digest", None)  # the source's, which `open` would take for this result's
-    if out.attrs.get("kind") in (None, "recording"):
-        out.attrs["kind"] = "result"
-    if sources:
-        out.attrs["derived_from"] = sources
-    # text of a fixed width has no specification in Zarr v3
-    text = {v: {"dtype": np.dtypes.StringDType()} for v in out.variables if out[v].dtype.kind in "OUT"}
-    store = location.zarr_store(read_only=False)
-    with quiet_zarr():
-        out.to_zarr(store, mode="w-", zarr_format=3, consolidated=True, encoding=text)
+        ds = ds.rename(ds.name or "value").to_dataset().assign_attrs(ds.attrs)
+    attrs = _attrs(ds.attrs, [derived_from] if isinstance(derived_from, str) else list(derived_from or []))
+    if isinstance(ds, xr.DataTree):
+        write_tree(ds, location, attrs)
+    else:
+        _write(ds.compute().drop_encoding().drop_attrs(deep=False).assign_attrs(attrs), location)
     write_manifest(location)
     return str(location)
+
+
+def _attrs(attrs: Mapping[Any, Any], sources: list[str]) -> dict[str, Any]:
+    """Return the attributes of the result: the source's own digest would be taken for this result's."""
+    out = {k: v for k, v in attrs.items() if k != "manifest_digest"}
+    if out.get("kind") in (None, "recording"):
+        out["kind"] = "result"
+    return out | ({"derived_from": sources} if sources else {})
+
+
+def _write(ds: xr.Dataset, location: Location) -> None:
+    # text of a fixed width has no specification in Zarr v3
+    text = {v: {"dtype": np.dtypes.StringDType()} for v in ds.variables if ds[v].dtype.kind in "OUT"}
+    store = location.zarr_store(read_only=False)
+    with quiet_zarr():
+        ds.to_zarr(store, mode="w-", zarr_format=3, consolidated=True, encoding=text)

@@ -1,7 +1,6 @@
-"""Commands that analyse: `ica`, `overlap`, `identify`, `lesion` and `report`."""
+"""Commands that analyse: `ica`, `overlap`, `identify` and `report`."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -92,38 +91,6 @@ def identify(
         return
     print(ds["confusion"].to_pandas().to_string())
     print(f"accuracy {float(ds['accuracy']):.3f}, p {float(ds['p_value']):.3g}")
-
-
-def lesion(
-    model: Annotated[str, typer.Argument(help="'demo', a Hugging Face id, or a local folder.")],
-    paradigm: Annotated[Path, typer.Argument(help="The texts to score.")],
-    masks: Annotated[str, typer.Argument(help="Saved contrasts, components or masks.")],
-    out: Out,
-    reference: Annotated[
-        str | None, typer.Option(help="A recording that the controls are matched on.")
-    ] = None,
-    kind: Annotated[str, typer.Option(help="zero, mean, scale or add.")] = "zero",
-    amount: Annotated[float | None, typer.Option(help="For scale and add.")] = None,
-    controls: Annotated[int, typer.Option(help="Matched random controls per network.")] = 99,
-    seed: Annotated[int, typer.Option(help="Draws the controls.")] = 0,
-    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cuda:0.")] = None,
-    site: Annotated[str, typer.Option(help="Site of the neurons.")] = "mlp",
-    catalog: CatalogOption = None,
-) -> None:
-    """Score texts under the lesion of each network and of its controls; print the rise of the loss."""
-    from ..analyze.perturbation.effects import lesion_effects
-    from ..ingest.score import score
-    from ..store.archive import open as open_recording
-
-    against = None
-    if reference is not None:
-        against = open_recording(reference, site=site, level="prompt", catalog=catalog)
-    scores = score(
-        model, paradigm, out, masks_of(masks, catalog),
-        site=site, kind=kind, amount=amount, reference=against,  # type: ignore[arg-type]
-        controls=controls, seed=seed, device=device,
-    )  # fmt: skip
-    print(lesion_effects(scores)["effect"].to_pandas().round(3).to_string())
 
 
 def report(

@@ -69,7 +69,7 @@ def record(
     from ..ingest.recorder import prepare
     from ..ingest.tokens import Prompting, Selection
 
-    share = _share(part)
+    share = share_of(part)
     settings = Settings(
         sites=site_names(_site_modules(site or ["mlp"])),
         layers=whole_numbers(_ranges(layer, "--layer"), "layers"),
@@ -83,7 +83,7 @@ def record(
         dtype=dtype,
     )
     recorder = prepare(
-        model, paradigm, out, settings, device=device or _local_device(share),
+        model, paradigm, out, settings, device=device or local_device(share),
         trust_remote_code=trust_remote_code, part=share, resume=resume,
     )  # fmt: skip
     if not recorder.is_complete:
@@ -120,7 +120,7 @@ def _ranges(texts: list[str] | None, option: str) -> list[int] | None:
     return out
 
 
-def _share(part: str | None) -> tuple[int, int] | None:
+def share_of(part: str | None) -> tuple[int, int] | None:
     """Which share this process takes: as it is told, or as torchrun counts its processes."""
     if part is not None:
         k, _, n = part.partition("/")
@@ -132,7 +132,7 @@ def _share(part: str | None) -> tuple[int, int] | None:
     return None
 
 
-def _local_device(share: tuple[int, int] | None) -> str | None:
+def local_device(share: tuple[int, int] | None) -> str | None:
     """Give each process of a machine its own GPU, where torchrun counts them."""
     from torch.cuda import is_available
 

@@ -1,49 +1,101 @@
 """The command `replicate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .options import Measure
+_BLOCKS, _NETWORKS = "2311.10898", "2502.20408"
 
 
 def replicate(
-    study: Annotated[str, typer.Argument(help="Its number on arXiv: 2311.10898.")],
+    study: Annotated[str, typer.Argument(help=f"Its number on arXiv: {_BLOCKS} or {_NETWORKS}.")],
     model: Annotated[
         str, typer.Option("--model", "-m", help="'demo', a Hugging Face id, or a local folder.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the recording, results and report.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the recordings, results and report.")],
     paradigm: Annotated[
-        str | None,
-        typer.Option(help="A paradigm's YAML or the name of a shipped one [tasks; languages for the demo]."),
+        list[str] | None,
+        typer.Option(
+            help=f"A paradigm's YAML or the name of a shipped one; {_NETWORKS}: may be given again, each a "
+            f"data set. [{_BLOCKS}: tasks, languages for the demo; {_NETWORKS}: all that ship]"
+        ),
     ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The site whose networks are compared. [{_BLOCKS}: residual; {_NETWORKS}: mlp_out]"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the permutations, samples and starts.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cuda:0.")] = None,
     rest: Annotated[
         str | None,
-        typer.Option(help="The condition between the tasks, where the paradigm's design has none."),
+        typer.Option(
+            help=f"{_BLOCKS}: The condition between the tasks, where the paradigm's design has none."
+        ),
     ] = None,
-    site: Annotated[str, typer.Option(help="The site whose networks are compared.")] = "residual",
     sites: Annotated[
-        str, typer.Option(help="All sites that are recorded, commas between them.")
-    ] = "mlp,mlp_out,attention_out,residual",
-    max_new_tokens: Annotated[int, typer.Option(help="Generated after each prompt.")] = 20,
-    measure: Measure = "magnitude",
-    control: Annotated[str, typer.Option(help="bonferroni, fdr or by.")] = "bonferroni",
-    alpha: Annotated[float, typer.Option(help="Error rate of the networks.")] = 0.05,
-    permutations: Annotated[int, typer.Option(help="Of the tests.")] = 200,
-    seed: Annotated[int, typer.Option(help="Draws the permutations.")] = 0,
-    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cuda:0.")] = None,
+        str | None,
+        typer.Option(help=f"{_BLOCKS}: All sites that are recorded, commas between them. [all]"),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help=f"{_BLOCKS}: Generated after each prompt. [20]")
+    ] = None,
+    measure: Annotated[str | None, typer.Option(help=f"{_BLOCKS}: magnitude or signed. [magnitude]")] = None,
+    control: Annotated[
+        str | None, typer.Option(help=f"{_BLOCKS}: bonferroni, fdr or by. [bonferroni]")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help=f"{_BLOCKS}: Error rate of the networks. [0.05]")
+    ] = None,
+    permutations: Annotated[int | None, typer.Option(help=f"{_BLOCKS}: Of the tests. [200]")] = None,
+    part: Annotated[
+        str | None, typer.Option(help=f"{_NETWORKS}: Part of the study: networks. [networks]")
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{_NETWORKS}: Which way is shown first: practice, as we would do it, or paper, its choices "
+            "to the letter. [practice]"
+        ),
+    ] = None,
+    components: Annotated[int | None, typer.Option(help=f"{_NETWORKS}: Of each decomposition. [10]")] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            help=f"{_NETWORKS}: Of each data set: so many for the templates, as many to find them in. [100]"
+        ),
+    ] = None,
+    runs: Annotated[
+        int | None,
+        typer.Option(help=f"{_NETWORKS}: Repeats of a decomposition, for its stability. [10]"),
+    ] = None,
 ) -> None:
     """Repeat a published study on a model; print its statements, and write the report."""
-    from ..replicate import replicate as run
-    from ..store.archive import open as open_result
+    from ..replicate import run
 
-    path = run(
-        study, model=model, out=out, paradigm=paradigm, rest=rest, site=site,
-        sites=tuple(s.strip() for s in sites.split(",")), max_new_tokens=max_new_tokens, measure=measure,
-        control=control, alpha=alpha, n_permutations=permutations, seed=seed, device=device,
-    )  # fmt: skip
-    told = open_result(out / "statements.zarr")
+    given: dict[str, Any] = {
+        "paradigm": paradigm[0] if paradigm and len(paradigm) == 1 else paradigm,
+        "site": site,
+        "seed": seed,
+        "device": device,
+        "rest": rest,
+        "sites": None if sites is None else tuple(s.strip() for s in sites.split(",")),
+        "max_new_tokens": max_new_tokens,
+        "measure": measure,
+        "control": control,
+        "alpha": alpha,
+        "n_permutations": permutations,
+        "part": part,
+        "mode": mode,
+        "n_components": components,
+        "n_samples": samples,
+        "n_runs": runs,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    outcome = run(study, model=model, out=out, **options)
+    told = outcome.statements
     for verdict, claim in zip(told["verdict"].to_numpy(), told["claim"].to_numpy(), strict=True):
         print(f"{verdict}: {claim}")
-    print(path)
+    print(outcome.report)

@@ -1,8 +1,8 @@
-"""Group PCA out of core: each subject's tokens to a few components, merged a few at a time to the group's."""
+"""Group PCA out of core: tokens to subjects' components to a common basis, in one pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import dask.base
 import numpy as np
@@ -10,209 +10,239 @@ import numpy.typing as npt
 import xarray as xr
 from dask.delayed import Delayed, delayed
 
-from ...store.blocks import (
-    activation_array,
-    one_blas_thread,
-    prompt_level,
-    tree_reduce,
-    valid_rows,
-    valid_tokens,
-)
-from ...store.errors import InputError
+from ...store.blocks import activation_array, one_blas_thread, tree_reduce, valid_tokens
 from ...store.moments import Bool, Float64
+from .scaling import Cube, Scaling
+from .span import Plan, Span, as_subject, merge, span_of_rows
+from .subject_pca import Blocks
+from .subjects import Int, Subjects
 
-Cube = npt.NDArray[np.floating[Any]]
+_COLUMNS = 2048  # of one layer, multiplied at once
+_TOGETHER = 4  # spans merged in one step
+_LEAST_ROWS = 256
+
+Signs = Callable[[int, int, tuple[int, int]], Float64]  # of a prompt in a layer: (token, neuron)
 
 
 @dataclass(frozen=True)
-class _Scaling:
-    """What is subtracted from each neuron, and what it is divided by: (layer * neuron,).
+class Unit:
+    """Some neighbouring prompts of a recording, in memory: what one task goes through.
 
-    `usable` is False for neurons with a NaN; `total` is the sum of squares of all that is left.
+    Attributes
+    ----------
+    pieces
+        (prompt, token, layer, neuron) each, of all layers in order.
+    valid
+        (prompt, token).
+    first
+        Number of the first prompt.
+    scaling
+        Of the recording.
+    signs
+        What every value is multiplied by, for a null without correlations.
     """
 
-    mean: Float64
-    scale: Float64
-    usable: Bool
-    total: float
+    pieces: list[Cube]
+    valid: Bool
+    first: int
+    scaling: Scaling
+    signs: Signs | None = None
+
+    @property
+    def n_columns(self) -> int:
+        """Count layer * neuron."""
+        return len(self.scaling.centre)
+
+    def n_rows(self, prompts: Int) -> int:
+        """Count the valid tokens of some prompts."""
+        return int(self.valid[prompts].sum())
+
+    def blocks(self, prompts: Int) -> Blocks:
+        """Return the valid tokens of some prompts as rows."""
+
+        def go() -> Iterator[tuple[slice, Float64]]:
+            start = 0
+            layers = ((piece, i) for piece in self.pieces for i in range(piece.shape[2]))
+            for layer, (piece, i) in enumerate(layers):
+                width = piece.shape[3]
+                flip = self._flips(prompts, layer, width)
+                for a in range(0, width, _COLUMNS):
+                    b = min(a + _COLUMNS, width)
+                    stored = np.concatenate([piece[p, self.valid[p], i, a:b] for p in prompts])
+                    columns = slice(start + a, start + b)
+                    X = self.scaling.rows(stored, columns)
+                    yield columns, X if flip is None else X * flip[:, a:b]
+                start += width
+
+        return go
+
+    def _flips(self, prompts: Int, layer: int, width: int) -> Float64 | None:
+        if self.signs is None:
+            return None
+        n = self.valid.sum(axis=1)
+        return np.concatenate([self.signs(self.first + p, layer, (n[p], width)) for p in prompts.tolist()])
+
+
+def units(ds: xr.Dataset, scaling: Scaling, signs: Signs | None = None) -> list[Delayed]:
+    """Cut a recording into `Unit`s, delayed, one a chunk of prompts."""
+    cube = activation_array(ds).rechunk({3: -1})  # type: ignore[no-untyped-call]
+    valid = valid_tokens(ds)
+    bounds = np.cumsum([0, *cube.chunks[0]])
+    make, constant = delayed(Unit, pure=False), delayed(scaling, pure=False, traverse=False)
+    pieces = cube.to_delayed()[:, 0, :, 0]
+    return [
+        make(list(own), valid[a:b], int(a), constant, signs)
+        for own, a, b in zip(pieces, bounds[:-1], bounds[1:], strict=True)
+    ]
 
 
 @dataclass(frozen=True)
-class Group:
-    """Principal components of every repeat, (run, component, usable column), and what they were made of."""
+class _Found:
+    """What some units span.
 
-    bases: Float64
-    usable: Bool  # (column,)
-    total: float
-    n_subjects: int
+    Attributes
+    ----------
+    complete
+        Of the subjects all of whose prompts were met.
+    open
+        Of every other subject met, by number: how many of its prompts, and what they span.
+    """
+
+    complete: Span | None
+    open: dict[int, tuple[int, Span]]
+
+
+@dataclass(frozen=True)
+class _Reduction:
+    """Reduces units and merges what they span."""
+
+    n_prompts: npt.NDArray[np.int64]
+    weights: Float64
+    plan: Plan
+
+    @property
+    def _rows(self) -> int:
+        """Rows that are reduced at once: few enough for their inner products, enough to be worth a merge."""
+        return max(_LEAST_ROWS, 4 * self.plan.of_group)
+
+    @property
+    def _of_parts(self) -> Plan:
+        """Return what is kept of a part of a subject."""
+        k = max(2 * self.plan.of_subject, self.plan.of_subject + 10)
+        return Plan(k, k, whiten=False)
+
+    def unit(self, unit: Unit, subject_of: Int) -> _Found:
+        """Reduce the prompts of a unit, whose subjects are given."""
+        own = {int(s): np.flatnonzero(subject_of == s) for s in np.unique(subject_of)}
+        whole = [s for s, prompts in own.items() if len(prompts) == self.n_prompts[s]]
+        spans: list[Span] = []
+        sizes = [unit.n_rows(own[s]) for s in whole]
+        for group in _groups(sizes, self._rows):
+            members = [whole[i] for i in group]
+            spans = self._gathered(spans, self._of_whole(unit, members, [own[s] for s in members]))
+        return _Found(
+            merge(spans, self.plan.of_group) if spans else None,
+            {s: (len(p), self._of_part(unit, p)) for s, p in own.items() if s not in whole},
+        )
+
+    def _of_whole(self, unit: Unit, members: list[int], prompts: list[Int]) -> Span:
+        """Reduce subjects all of whose prompts are here."""
+        weights = self.weights[:, members]
+        edges = np.cumsum([0, *(unit.n_rows(p) for p in prompts)])
+        if len(members) == 1 and len(prompts[0]) > 1 and edges[-1] > self._rows:
+            return as_subject(self._of_part(unit, prompts[0]), weights[:, 0], self.plan)
+        rows = [slice(a, b) for a, b in pairwise(edges)]
+        return span_of_rows(unit.blocks(np.concatenate(prompts)), unit.n_columns, rows, weights, self.plan)
+
+    def _of_part(self, unit: Unit, prompts: Int) -> Span:
+        """Reduce some prompts of one subject."""
+        plan, once, spans = self._of_parts, np.ones((1, 1)), []  # type: ignore[var-annotated]
+        for group in _groups([unit.n_rows(p) for p in prompts], self._rows):
+            own = prompts[group]
+            rows = [slice(0, unit.n_rows(own))]
+            part = span_of_rows(unit.blocks(own), unit.n_columns, rows, once, plan)
+            spans = self._gathered(spans, part, plan)
+        return merge(spans, plan.of_group)
+
+    def _gathered(self, spans: list[Span], new: Span, plan: Plan | None = None) -> list[Span]:
+        """Put a span to the others; merge them when there are enough, so that few are held."""
+        spans = [*spans, new]
+        return [merge(spans, (plan or self.plan).of_group)] if len(spans) == _TOGETHER else spans
+
+    def __call__(self, parts: list[_Found]) -> _Found:
+        """Merge what some units span; a subject is cut to its components when all of it is there."""
+        complete = [p.complete for p in parts if p.complete is not None]
+        still: dict[int, tuple[int, Span]] = {}
+        for s in sorted({s for p in parts for s in p.open}):
+            own = [p.open[s] for p in parts if s in p.open]
+            n, span = sum(i for i, _ in own), merge([x for _, x in own], self._of_parts.of_group)
+            if n == self.n_prompts[s]:
+                complete.append(as_subject(span, self.weights[:, s], self.plan))
+            else:
+                still[s] = (n, span)
+        return _Found(merge(complete, self.plan.of_group) if complete else None, still)
+
+
+def _groups(sizes: Sequence[int], n_rows: int) -> Iterator[list[int]]:
+    """Cut what has so many rows each into runs of at most `n_rows` rows, or of one."""
+    group: list[int] = []
+    filled = 0
+    for i, size in enumerate(sizes):
+        if group and filled + size > n_rows:
+            yield group
+            group, filled = [], 0
+        group.append(i)
+        filled += size
+    if group:
+        yield group
 
 
 def group_pca(
     recordings: Sequence[xr.Dataset],
-    subject: str,
-    subject_components: int,
-    n_components: int,
-    n_runs: int,
-    seed: int,
-    standardize: bool,
-) -> Group:
-    """Reduce the subjects, then the group of every repeat, on the active Dask scheduler.
+    scalings: Sequence[Scaling],
+    subjects: Subjects,
+    weights: Float64,
+    plan: Plan,
+    signs: Sequence[Signs] | None = None,
+) -> Span:
+    """Reduce all subjects, in one pass, on the active Dask scheduler.
+
+    Nothing of tokens by neurons, or of all subjects' components by neurons, is held: a task holds its
+    unit and a few bases. A subject whose prompts are not neighbours is held, as its components, until
+    all of them were met.
 
     Parameters
     ----------
-    recordings
-        Recordings at the level of tokens, with the same layers and neurons.
-    subject, subject_components, n_components, n_runs, seed, standardize
-        As for `group_ica`.
+    recordings, scalings
+        At the level of tokens, all prompts with tokens; as many scalings.
+    subjects
+        Of the prompts.
+    weights
+        (weighting, subject), the first each once.
+    plan
+        What is kept.
+    signs
+        For each recording, of a null.
 
-    Raises
-    ------
-    InputError
-        `subject` is no label, or there are fewer than two subjects.
+    Returns
+    -------
+    The basis, with ``len(weights) + 1`` moments. It is exact as long as the subjects' components, all
+    together, are no more than ``plan.of_group``; otherwise the directions in which all subjects
+    together vary least are left out, at each merge.
     """
-    kept = max(2 * n_components, n_components + 10)  # so that merging loses nothing that matters
-    scalings = [_scaling(r, standardize) for r in recordings]
-    parts, n_members = _subject_parts(recordings, scalings, subject, subject_components)
-    n_subjects = sum(n_members)
-    if n_subjects < 2:
-        raise InputError(f"group ICA needs at least two subjects, got {n_subjects}; choose another `subject`")
-    weights = _bootstrap_weights(n_subjects, n_runs, seed)
-    bounds = np.cumsum([0, *n_members])
-    reduce_part = delayed(one_blas_thread(_group_part), pure=False)
-    groups = [
-        reduce_part(part, weights[:, a:b], kept)
-        for part, a, b in zip(parts, bounds[:-1], bounds[1:], strict=True)
-    ]
-    merged = tree_reduce(groups, _merge_groups)
-    results: Any = dask.base.compute(merged, *scalings)  # type: ignore[no-untyped-call]
-    usable = np.logical_and.reduce([s.usable for s in results[1:]])
-    return Group(results[0][:, :, usable], usable, sum(s.total for s in results[1:]), n_subjects)
+    reduction = _Reduction(subjects.n_prompts, weights, plan)
+    shared = delayed(reduction, pure=False, traverse=False)
+    reduce_unit = delayed(one_blas_thread(_reduce_unit), pure=False)
+    found: list[Delayed] = []
+    for i, (ds, scaling, of) in enumerate(zip(recordings, scalings, subjects.of, strict=True)):
+        own = units(ds, scaling, None if signs is None else signs[i])
+        bounds = np.cumsum([0, *activation_array(ds).chunks[0]])
+        found += [reduce_unit(shared, u, of[a:b]) for u, a, b in zip(own, bounds, bounds[1:], strict=False)]
+    merged = tree_reduce(found, reduction, arity=_TOGETHER)
+    (result,) = dask.base.compute(merged)  # type: ignore[no-untyped-call]
+    span: Span = result.complete
+    return span
 
 
-def _subject_parts(
-    recordings: Sequence[xr.Dataset], scalings: Sequence[Delayed], subject: str, k: int
-) -> tuple[list[Delayed], list[int]]:
-    """Return lists of subjects' principal components, each (k, column), and how many are in each list."""
-    parts: list[Delayed] = []
-    sizes: list[int] = []
-    for ds, scaling in zip(recordings, scalings, strict=True):
-        if subject == "prompt":
-            for block, n in _blocks(ds):
-                parts.append(delayed(one_blas_thread(_prompt_components), pure=False)(block, scaling, k))
-                sizes.append(n)
-            continue
-        if subject not in ds.coords or ds[subject].dims != ("prompt",):
-            raise InputError(f"subject must be 'prompt' or a label of the prompts, got {subject!r}")
-        for value in np.unique(ds[subject].to_numpy()):
-            own = ds.isel(prompt=np.flatnonzero(ds[subject].to_numpy() == value))
-            components = [
-                delayed(one_blas_thread(_pooled_components), pure=False)(block, scaling, k)
-                for block, _ in _blocks(own)
-            ]
-            parts.append(tree_reduce(components, _Truncate(k)) if len(components) > 1 else components[0])
-            sizes.append(1)
-    return parts, sizes
-
-
-@dataclass(frozen=True)
-class _Truncate:
-    """Merge lists of one subject's components into a list of one, cut to `k`."""
-
-    k: int
-
-    def __call__(self, lists: list[list[Float64]]) -> list[Float64]:
-        return [principal(np.concatenate([c for part in lists for c in part]), self.k)]
-
-
-def _blocks(ds: xr.Dataset) -> list[tuple[Delayed, int]]:
-    """One delayed (activation, valid) a chunk of prompts, whole otherwise, with its prompts' number."""
-    cube = activation_array(ds).rechunk({2: -1, 3: -1})  # type: ignore[no-untyped-call]
-    valid = valid_tokens(ds)
-    pair = delayed(_pair, pure=False)
-    bounds = np.cumsum([0, *cube.chunks[0]])
-    blocks = cube.to_delayed().ravel()
-    return [
-        (pair(block, valid[a:b]), int(b - a))
-        for block, a, b in zip(blocks, bounds[:-1], bounds[1:], strict=True)
-    ]
-
-
-def _pair(activation: Cube, valid: Bool) -> tuple[Cube, Bool]:
-    return activation, valid
-
-
-def _scaling(ds: xr.Dataset, standardize: bool) -> Delayed:
-    """Mean and standard deviation of each neuron over all tokens, in one pass."""
-    moments = prompt_level(ds)
-    n = moments["count"].to_numpy().astype(np.float64)
-    weight = xr.DataArray(n, dims="prompt")
-    mean = (moments["mean"] * weight).sum("prompt", skipna=False) / n.sum()
-    squares = moments["m2"] + weight * (moments["mean"] - mean) ** 2
-    out: Delayed = delayed(_make_scaling, pure=False)(
-        mean.data, squares.sum("prompt", skipna=False).data, n.sum(), standardize
-    )
-    return out
-
-
-def _make_scaling(mean: Float64, squares: Float64, n_tokens: float, standardize: bool) -> _Scaling:
-    mean, sd = mean.ravel(), np.sqrt(squares / n_tokens).ravel()
-    usable = np.isfinite(mean) & np.isfinite(sd)
-    varies = usable & (sd > 1e-12 * np.abs(mean))  # less is rounding
-    scale = np.where(varies, sd if standardize else 1.0, np.inf)  # what never varies becomes 0
-    total = n_tokens * float(np.square(sd[varies] / scale[varies]).sum())
-    return _Scaling(np.where(usable, mean, 0.0), scale, usable, total)
-
-
-def _token_rows(activation: Cube, valid: Bool, scaling: _Scaling) -> Float64:
-    """Keep the valid tokens of one prompt, scaled: (token, layer * neuron)."""
-    rows = valid_rows(activation, valid).astype(np.float64)
-    rows = (rows.reshape(len(rows), -1) - scaling.mean) / scaling.scale
-    rows[:, ~scaling.usable] = 0.0
-    return rows
-
-
-def _prompt_components(block: tuple[Cube, Bool], scaling: _Scaling, k: int) -> list[Float64]:
-    """Principal components of each prompt of a block."""
-    rows = (_token_rows(a, v, scaling) for a, v in zip(*block, strict=True))
-    return [principal(r, k) for r in rows]
-
-
-def _pooled_components(block: tuple[Cube, Bool], scaling: _Scaling, k: int) -> list[Float64]:
-    """Principal components of all the prompts of a block together."""
-    return [principal(np.concatenate([_token_rows(a, v, scaling) for a, v in zip(*block, strict=True)]), k)]
-
-
-def principal(rows: Float64, k: int) -> Float64:
-    """Cut rows to their `k` leading principal components, singular values included: (k, column).
-
-    The rows are not centred: the neurons are, over all tokens, and what a prompt does to the mean of a
-    neuron is signal. Through the Gram matrix, since rows are fewer than columns.
-    """
-    k = max(0, min(k, len(rows)))
-    _, vectors = np.linalg.eigh(rows @ rows.T)
-    return np.asarray(vectors[:, ::-1][:, :k].T @ rows)
-
-
-def _bootstrap_weights(n_subjects: int, n_runs: int, seed: int) -> npt.NDArray[np.int64]:
-    """How often each subject enters each repeat: (run, subject); the first takes each once."""
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_runs)
-    drawn[0] = 1
-    return drawn
-
-
-def _group_part(subjects: list[Float64], weights: npt.NDArray[np.int64], kept: int) -> Float64:
-    """Group components of some subjects in every repeat: (run, kept, column), zero rows where fewer."""
-    n_columns = subjects[0].shape[1]
-    out = np.zeros((len(weights), kept, n_columns))
-    for r, weight in enumerate(weights):
-        rows = [np.sqrt(w) * s for w, s in zip(weight, subjects, strict=True) if w]
-        if rows:
-            components = principal(np.concatenate(rows), kept)
-            out[r, : len(components)] = components
-    return out
-
-
-def _merge_groups(parts: list[Float64]) -> Float64:
-    kept = parts[0].shape[1]
-    return np.stack([principal(np.concatenate(rows), kept) for rows in zip(*parts, strict=True)])
+def _reduce_unit(reduction: _Reduction, unit: Unit, subject_of: Int) -> _Found:
+    return reduction.unit(unit, subject_of)

@@ -3,68 +3,91 @@
 import numpy as np
 import xarray as xr
 
+from ... import _version
 from ...store.blocks import prompt_level
 from ...store.errors import InputError, InputTypeError
-from ..threshold import P, Top, Z, top_fraction
+from ..threshold import P, Z
+from .map_thresholds import ASSUMPTIONS, FEWEST, MapThreshold, Mixture, far_out
 
 _DEFAULT = Z(3.6)
+_ORIGIN = ("source", "source_name", "site", "selected_on")
 
 
-def networks(components: xr.Dataset, threshold: Z | Top = _DEFAULT, two_sided: bool = False) -> xr.DataArray:
+def networks(
+    components: xr.Dataset,
+    threshold: MapThreshold = _DEFAULT,
+    two_sided: bool = False,
+    *,
+    keep_all: bool = False,
+) -> xr.DataArray:
     """Keep the neurons that stand out in each component's map.
 
     Parameters
     ----------
     components
-        From `group_ica`: maps of zero mean and unit variance over neurons.
+        From `group_ica`, or with a map for each subject from `dual_regression` and
+        `individual_components`: ``component_map`` (..., component, layer, neuron), of zero mean and unit
+        variance over neurons.
     threshold
-        ``Z(3.6)``: so many standard deviations from the mean over neurons; ``Top(0.01)``: the largest.
+        ``Z(3.6)``: so many standard deviations from the mean over neurons; ``Top(0.01)``: the largest, here
+        those above the 99th percentile; ``OfMaximum(0.5)``: what reaches this share of the largest;
+        ``Mixture(3)``: what a mixture of Gaussians takes for something else than the bulk of the neurons.
     two_sided
         Keep the negative end too; by default the longer tail, which is positive.
+    keep_all
+        Keep the components too that did not beat the null of `group_ica`, where there was one: only the
+        others are called networks.
 
     Returns
     -------
-    DataArray bool (network, layer, neuron)
-        Lazy if the maps are, but for `Top`, which ranks here. attrs hold ``selected_on``, the prompts
-        that took part.
+    DataArray bool (..., network, layer, neuron)
+        Lazy if the maps are. A neuron without a value is in no network. attrs hold ``selected_on``, the
+        prompts that took part, and ``assumption``, what the threshold rests on.
 
     Raises
     ------
     InputError
-        The threshold is of another type: a map of z has no p-value.
+        The threshold is of another type: a map of z has no p-value; or there are too few neurons for a
+        mixture.
     """
     if not isinstance(components, xr.Dataset) or "component_map" not in components:
         raise InputTypeError("networks takes components from actome.group_ica")
-    _check_threshold(threshold)
-    maps: xr.DataArray = components["component_map"]
-    values = abs(maps) if two_sided else maps
-    mask = (
-        values >= threshold.value if isinstance(threshold, Z) else _top(values.compute(), threshold.fraction)
-    )
-    names = np.array([f"ic{int(i)}" for i in components["component"].to_numpy()], dtype=object)
-    keep = ("source", "source_name", "site", "selected_on")
-    attrs = {k: components.attrs[k] for k in keep if k in components.attrs}
-    mask = mask.rename(component="network").assign_coords(network=names).rename("mask")
-    return mask.transpose("network", "layer", "neuron").assign_attrs(
-        attrs, kind="mask", control=repr(threshold), two_sided=two_sided
-    )
-
-
-def _check_threshold(threshold: object) -> None:
-    if not isinstance(threshold, Z | Top):
-        why = "a component has no p-value" if isinstance(threshold, P) else "it is of another type"
-        raise InputError(f"threshold must be Z(...) or Top(...), got {threshold!r}: {why}")
-
-
-def _top(values: xr.DataArray, fraction: float) -> xr.DataArray:
-    out: xr.DataArray = xr.apply_ufunc(
-        lambda v: top_fraction(v, fraction),
-        values,
+    maps = components["component_map"]
+    _check_threshold(threshold, maps)
+    if "is_network" in components and not keep_all:
+        maps = maps.isel(component=np.flatnonzero(components["is_network"].to_numpy()))
+    if maps.chunks is not None:
+        maps = maps.chunk(layer=-1, neuron=-1)
+    mask: xr.DataArray = xr.apply_ufunc(
+        lambda values: far_out(values, threshold, two_sided),
+        maps,
         input_core_dims=[["layer", "neuron"]],
         output_core_dims=[["layer", "neuron"]],
         vectorize=True,
+        dask="parallelized",
+        output_dtypes=[bool],
     )
-    return out
+    names = np.array([f"ic{int(i)}" for i in maps["component"].to_numpy()], dtype=object)
+    mask = mask.rename(component="network").assign_coords(network=names).rename("mask")
+    return mask.transpose(..., "network", "layer", "neuron").assign_attrs(
+        {k: components.attrs[k] for k in _ORIGIN if k in components.attrs},
+        kind="mask",
+        control=repr(threshold),
+        two_sided=two_sided,
+        assumption=ASSUMPTIONS[type(threshold)],
+        actome=_version.__version__,
+    )
+
+
+def _check_threshold(threshold: object, maps: xr.DataArray) -> None:
+    if not isinstance(threshold, MapThreshold):
+        why = "a component has no p-value" if isinstance(threshold, P) else "it is of another type"
+        raise InputError(
+            f"threshold must be Z(...), Top(...), OfMaximum(...) or Mixture(...), got {threshold!r}: {why}"
+        )
+    n = maps.sizes["layer"] * maps.sizes["neuron"]
+    if isinstance(threshold, Mixture) and n < FEWEST:
+        raise InputError(f"a mixture needs {FEWEST} neurons at least, got {n}; take Z(...) or Top(...)")
 
 
 def expression(ds: xr.Dataset, masks: xr.DataArray) -> xr.DataArray:

@@ -1,20 +1,23 @@
-"""Stability: how tightly the estimates of repeated decompositions cluster (ICASSO)."""
+"""Stability: how tightly the estimates of repeated decompositions cluster (ICASSO), and halves that agree."""
 
 import numpy as np
 import numpy.typing as npt
 import scipy.cluster.hierarchy
+import scipy.optimize
 import scipy.spatial.distance
 
 from ...store.moments import Float64
 
+Int = npt.NDArray[np.int64]
 
-def icasso(estimates: Float64, n_clusters: int) -> tuple[Float64, Float64, npt.NDArray[np.int64]]:
+
+def icasso(similarity: Float64, n_clusters: int) -> tuple[Int, Float64, Int]:
     """Cluster the estimates of all repeats by |correlation|, with average linkage.
 
     Parameters
     ----------
-    estimates
-        (estimate, column), each of zero mean and unit variance.
+    similarity
+        (estimate, estimate), |correlation|.
     n_clusters
         As many as there are components.
 
@@ -27,9 +30,10 @@ def icasso(estimates: Float64, n_clusters: int) -> tuple[Float64, Float64, npt.N
     ----------
     .. [1] Himberg, Hyvarinen & Esposito (2004), NeuroImage 22:1214-1222.
     """
-    similarity = np.clip(np.abs(estimates @ estimates.T) / estimates.shape[1], 0.0, 1.0)
-    if len(estimates) == n_clusters:
-        return estimates, np.full(n_clusters, np.nan), np.ones(n_clusters, dtype=np.int64)
+    if len(similarity) == n_clusters:
+        alone = np.arange(n_clusters)
+        return alone, np.full(n_clusters, np.nan), np.ones(n_clusters, dtype=np.int64)
+    similarity = np.clip(similarity, 0.0, 1.0)
     distance = scipy.spatial.distance.squareform(1.0 - similarity, checks=False)
     tree = scipy.cluster.hierarchy.linkage(distance, method="average")
     labels = scipy.cluster.hierarchy.cut_tree(tree, [n_clusters]).ravel()  # exactly so many, ties or not
@@ -39,7 +43,7 @@ def icasso(estimates: Float64, n_clusters: int) -> tuple[Float64, Float64, npt.N
     stability = np.array([_index(similarity, c) for c in clusters])
     order = np.argsort(-stability, kind="stable")
     size = np.array([len(c) for c in clusters])
-    return estimates[np.array(centres)[order]], stability[order], size[order]
+    return np.array(centres)[order], stability[order], size[order]
 
 
 def _index(similarity: Float64, cluster: npt.NDArray[np.intp]) -> float:
@@ -51,3 +55,34 @@ def _index(similarity: Float64, cluster: npt.NDArray[np.intp]) -> float:
     pairs = len(cluster) * (len(cluster) - 1)
     between = float(outside.mean()) if outside.size else 0.0
     return max(0.0, float(inside.sum() - np.trace(inside)) / pairs - between)
+
+
+def correlation(A: Float64, B: Float64, covariance: Float64) -> Float64:
+    """Correlate maps over neurons, given in the coordinates of a basis: (map, map).
+
+    Parameters
+    ----------
+    A, B
+        (map, dimension), of unit variance.
+    covariance
+        (dimension, dimension), of the basis over neurons.
+    """
+    return np.asarray(np.clip(A @ covariance @ B.T, -1.0, 1.0))
+
+
+def split_half(components: Float64, first: Float64, second: Float64, covariance: Float64) -> Float64:
+    """|Correlation| between the two halves' versions of each component: (component,).
+
+    Each half is matched to the components one to one, so that the correlations add up to the most [1]_.
+
+    References
+    ----------
+    .. [1] Kuhn (1955), Naval Research Logistics Quarterly 2:83-97.
+    """
+    own = [_matched(components, half, covariance) for half in (first, second)]
+    return np.abs(np.diag(correlation(own[0], own[1], covariance)))
+
+
+def _matched(components: Float64, half: Float64, covariance: Float64) -> Float64:
+    similarity = np.abs(correlation(components, half, covariance))
+    return np.asarray(half[scipy.optimize.linear_sum_assignment(similarity, maximize=True)[1]])

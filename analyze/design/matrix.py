@@ -125,6 +125,7 @@ def design_matrix(
         },
         coords={**coords, "regressor": np.array(names, dtype=object)},
         attrs={
+            "kind": "design",
             "conditions": list(explained.columns) if explained.role == "condition" else [],
             "formula": formula,
             "confounds": list(confounds),

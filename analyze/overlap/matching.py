@@ -56,8 +56,7 @@ def match_networks(a: xr.DataArray, b: xr.DataArray, *, metric: Metric = "dice")
         signed = compared[metric].to_numpy()
         shown: str = metric
     elif a.dtype.kind == b.dtype.kind == "f":
-        check_same_neurons(a, b)
-        signed = _correlation(_flat(a), _flat(b))
+        signed = correlate_maps(a, b)
         shown = "correlation"
     else:
         raise InputTypeError(
@@ -89,6 +88,24 @@ def match_networks(a: xr.DataArray, b: xr.DataArray, *, metric: Metric = "dice")
         },
     )
     return out.assign(partner_sign=("network", sign)) if shown == "correlation" else out
+
+
+def correlate_maps(a: xr.DataArray, b: xr.DataArray) -> Float64:
+    """Pearson's correlation over neurons of every map of one set with every map of another.
+
+    Parameters
+    ----------
+    a, b
+        (network, layer, neuron), or any other name for ``network``. Neurons that are NaN in any map are
+        left out.
+
+    Returns
+    -------
+    (network, network_other); NaN for a map that is the same everywhere.
+    """
+    a, b = _as_networks(a), _as_networks(b)
+    check_same_neurons(a, b)
+    return _correlation(_flat(a), _flat(b))
 
 
 def _as_networks(array: object) -> xr.DataArray:

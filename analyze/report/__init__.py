@@ -9,13 +9,22 @@ import matplotlib as mpl
 
 from ... import _version
 from ...store.provenance import now
+from .connectivity import connectivities
+from .curves import doses, gains, preservations
+from .descriptions import descriptions
 from .design import design
+from .fingerprints import fingerprints
 from .gather import Results, gather
+from .inference import cross_fits, discoveries
 from .lesions import lesions
+from .matches import matches
 from .page import Section
+from .pruning import prunings
+from .recurrences import recurrences
 from .repeatability import repeatabilities
 from .sections import components, contrasts, identification, networks, overlaps
 from .statements import statements
+from .subjects import subjects
 from .summary import provenance, summary
 from .timecourse import time_courses
 
@@ -27,10 +36,22 @@ _SECTIONS = (
     contrasts,
     components,
     networks,
+    descriptions,
+    discoveries,
+    cross_fits,
     overlaps,
+    matches,
+    recurrences,
+    subjects,
+    connectivities,
     repeatabilities,
     identification,
+    fingerprints,
     lesions,
+    doses,
+    gains,
+    preservations,
+    prunings,
     provenance,
 )
 
@@ -43,10 +64,12 @@ def report(*results: object, out: str | os.PathLike[str]) -> str:
     Parameters
     ----------
     *results
-        Any of: a recording, and what `fit_glm`, `compute_contrast`, `threshold`, `group_ica`,
-        `networks`, `overlap`, `repeatability`, `identify`, `time_course`, `score` and `lesion_effects`
-        return, in memory, lazy or reopened. Contrasts and masks may be stacked along a dimension, such as
-        ``network``.
+        Any of: a recording, and what `fit_glm`, `compute_contrast`, `threshold`, `group_ica`, `networks`,
+        `describe_networks`, `label_components`, `dual_regression`, `individual_components`, `recurrence`,
+        `connectivity`, `connectivity_difference`, `graph_measures`, `true_discoveries`, `cross_fit`,
+        `overlap`, `match_networks`, `repeatability`, `identify`, `fingerprint`, `time_course`, `score`,
+        `lesion_effects`, `dose_response`, `amplification`, `preservation` and `compare_pruned` return, in
+        memory, lazy or reopened. Contrasts and masks may be stacked along a dimension, such as ``network``.
     out
         The HTML file; its folder is made if need be, a file that is there is replaced.
 
@@ -83,7 +106,8 @@ def _title(results: Results) -> str:
         for kind in results.by_kind
         for ds in results.of(kind)
     ]
-    names = list(dict.fromkeys(str(n) for n in named if n))
+    single = [n for given in named for n in (given if isinstance(given, list) else [given])]
+    names = list(dict.fromkeys(str(n) for n in single if n))
     return f"Actome report: {', '.join(names[:3])}" if names else "Actome report"
 
 

@@ -31,8 +31,8 @@ def design(results: Results) -> Section | None:
         blocks += _timeline(labels)
         blocks += _prompts_table(labels)
         blocks += _examples(labels)
-    for fit in results.of("fit"):
-        blocks += [_design_matrix(fit), *_inflation(fit)]
+    for ds in (*results.of("design"), *results.of("fit")):
+        blocks += [_design_matrix(ds), *_inflation(ds)]
     return Section("design", "Design", blocks) if blocks else None
 
 
@@ -127,10 +127,10 @@ def _design_matrix(fit: xr.Dataset) -> Gallery:
         "Red 1, white 0, blue minus 1, each column scaled to its largest magnitude."
     )
     parts = [f"{k} {count(attrs[k])}" for k in ("rows", "rank") if k in attrs]
-    parts += [f"{k} {attrs[k]}" for k in ("measure", "noise", "unit", "drift", "kernel") if k in attrs]
-    return Gallery(
-        [figure], " ".join([caption, f"Fit: {'; '.join(parts)}." if parts else "", key]).strip(), wide=True
-    )
+    options = ("measure", "noise", "unit", "drift", "kernel")
+    parts += [f"{k} {attrs[k]}" for k in options if attrs.get(k) is not None]
+    how = f"{'; '.join(parts).capitalize()}." if parts else ""
+    return Gallery([figure], " ".join([caption, how, key]).strip(), wide=True)
 
 
 def _rows(fit: xr.Dataset) -> tuple[Float64, str, int]:

@@ -64,7 +64,7 @@ def drawable_labels(names: Sequence[str]) -> tuple[list[str], str]:
     return labels, "; ".join(key)
 
 
-def _fit(figure: Figure) -> None:
+def fit(figure: Figure) -> None:
     """Leave just the room that the labels need; twice, as ticks change with the room."""
     for _ in range(2):
         figure.tight_layout(pad=0.4)
@@ -145,7 +145,7 @@ def draw_timeline(conditions: Sequence[str], runs: Sequence[str] | None) -> tupl
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", color="#eeeeee", linewidth=0.6)
     axes.set_axisbelow(True)
-    _fit(figure)
+    fit(figure)
     return picture(figure, f"Condition of {len(conditions)} prompts in order"), key
 
 
@@ -185,7 +185,7 @@ def draw_design(design: Float64, regressors: Sequence[str], row: str) -> tuple[P
     axes.grid(axis="x", which="minor", color="#dddddd", linewidth=0.6)
     axes.tick_params(which="minor", length=0)
     axes.set(ylabel=row)
-    _fit(figure)
+    fit(figure)
     return picture(figure, f"Design matrix of {len(design)} {row}s by {len(labels)} regressors"), key
 
 
@@ -197,7 +197,7 @@ def draw_null(null: Float64, accuracy: float) -> Picture:
     axes.axvline(accuracy, color=CONTROL_MEAN, linewidth=1.6, label="true labels")
     axes.set(xlim=(0, 1.01), xlabel="accuracy (share named rightly)", ylabel="permutations")
     axes.legend(fontsize=7.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2)
-    _fit(figure)
+    fit(figure)
     return picture(
         figure,
         f"Histogram of {len(null)} accuracies under permuted labels; the true accuracy is {accuracy:.2f}",
@@ -212,6 +212,7 @@ def draw_lesion(
     *,
     own: int | None,
     limits: tuple[float, float],
+    units: str,
     title: str,
 ) -> Picture:
     """Draw one network's effects (condition) with their intervals, beside its controls (draw, condition)."""
@@ -235,6 +236,6 @@ def draw_lesion(
     axes.set_xticks(
         x, labels, rotation=60 if long else 0, ha="right" if long else "center", rotation_mode="anchor"
     )
-    axes.set(ylabel="nats per token", xlim=(-0.6, len(names) - 0.4), ylim=limits)
+    axes.set(ylabel=units, xlim=(-0.6, len(names) - 0.4), ylim=limits)
     axes.yaxis.set_label_coords(-52 / (width - 70), 0.5)
     return picture(figure, f"Effects of the lesion of {shorten(title, 60)} on {len(names)} conditions", title)

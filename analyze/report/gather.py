@@ -20,15 +20,33 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "recording": ("prompt",),
     "fit": ("design",),
     "contrast": ("stat",),
+    "design": ("design",),
     "mask": (),
     "components": ("component_map",),
     "overlap": ("intersection",),
     "repeatability": ("dice", "size", "within", "between", "difference", "p_value", "null", "icc2", "icc3"),
+    "matching": ("similarity", "partner", "partner_similarity"),
+    "discoveries": ("discoveries", "size"),
+    "crossfit": ("size", "effect", "low", "high", "naive", "dof", "effect_combined"),
+    "recurrence": ("components",),
+    "networks": ("layer_size", "dice", "intersection", "expected", "p_value", "n_networks", "histogram"),
+    "component_labels": (),
+    "time_courses": ("time_course",),
+    "dual_regression": ("similarity", "rank"),
+    "individual_components": ("n_found", "converged"),
+    "connectivity": ("correlation", "low", "high", "n_prompts"),
+    "connectivity_difference": ("effect", "stat", "p_corrected", "null_max"),
+    "graph": ("degree", "clustering", "betweenness", "community", "modularity", "n_edges"),
+    "fingerprint": ("score", "share", "p_value", "critical", "null", "correlation", "partner", "matched"),
     "identification": ("confusion", "accuracy", "null", "p_value"),
     "time_course": ("value", "prediction", "correlation"),
     "statements": ("claim", "measured", "verdict", "rule"),
     "scores": ("role", "target", "mismatch", "network"),
-    "effects": ("effect", "low", "high", "control", "p_value", "perplexity", "perplexity_baseline"),
+    "effects": ("effect", "low", "high", "control", "p_value"),
+    "dose_response": ("effect", "low", "high", "control", "slope", "slope_low", "slope_high", "slope_p"),
+    "amplification": ("effect", "low", "high", "control", "slope", "slope_low", "slope_high", "slope_p"),
+    "preservation": ("effect", "low", "high", "control", "p_value", "baseline", "n_kept", "share_kept"),
+    "pruning": ("perplexity", "parameters", "neurons", "width", "tokens_per_second"),
 }
 
 
@@ -50,6 +68,8 @@ class Map:
         Number of each layer.
     coords
         Numbers that belong to this map: ``dof``, ``stability`` ...
+    title
+        What the whole result is called; "" where it says nothing.
     """
 
     name: str
@@ -58,11 +78,12 @@ class Map:
     stat: Float32
     layers: list[int]
     coords: Mapping[str, float] = field(default_factory=dict)
+    title: str = ""
 
 
 @dataclass(frozen=True)
 class Network:
-    """One mask (layer, neuron), the rule that made it, and the site that it is of ("" where unknown)."""
+    """One mask (layer, neuron), the rule that made it, its site and its result's title ("" if unknown)."""
 
     name: str
     mask: Bool
@@ -70,6 +91,7 @@ class Network:
     two_sided: bool
     layers: list[int]
     site: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,19 +200,22 @@ def _positive_regressor(attrs: Mapping[str, Any]) -> list[str]:
 
 
 def _component_maps(ds: xr.Dataset, given: xr.Dataset) -> Iterator[Map]:
+    title = str(given.attrs.get("title", ""))
     numbers = [v for v in ("stability", "explained_variance", "cluster_size") if v in given]
     for i, (label, part) in enumerate(_slices(ds, "component_map")):
         values = part["component_map"].to_numpy()
         coords = {v: float(given[v][i]) for v in numbers}
-        yield Map(f"ic{label or i}", frozenset({f"ic{label or i}"}), values, values, _layers(part), coords)
+        yield Map(
+            f"ic{label or i}", frozenset({f"ic{label or i}"}), values, values, _layers(part), coords, title
+        )
 
 
 def _networks(ds: xr.Dataset) -> Iterator[Network]:
     for labels, part in _slices(ds, "mask"):
         name = labels or str(ds.attrs.get("contrast", "mask"))
         two_sided = bool(ds.attrs.get("two_sided", False))
-        site = str(ds.attrs.get("site", ""))
-        yield Network(name, part["mask"].to_numpy(), rule(ds.attrs), two_sided, _layers(part), site)
+        site, title = (str(ds.attrs.get(k, "")) for k in ("site", "title"))
+        yield Network(name, part["mask"].to_numpy(), rule(ds.attrs), two_sided, _layers(part), site, title)
 
 
 def _slices(ds: xr.Dataset, variable: str) -> Iterator[tuple[str, xr.Dataset]]:
@@ -217,10 +242,15 @@ def _layers(part: xr.Dataset) -> list[int]:
 
 
 def matching(map_: Map, sets: Iterable[list[Network]]) -> Network | None:
-    """Find the network that is a threshold of a map: of its name, and no neuron left out above one kept."""
+    """Find the network that is a threshold of a map: of its name, and no neuron left out above one kept.
+
+    Where both say what result they are of, it is the same.
+    """
     for network in (n for networks in sets for n in networks):
         same_shape = network.mask.shape == map_.stat.shape
-        if same_shape and network.name in map_.aliases and _separates(network, map_.stat):
+        same_result = not (map_.title and network.title) or map_.title == network.title
+        same = same_shape and same_result and network.name in map_.aliases
+        if same and _separates(network, map_.stat):
             return network
     return None
 

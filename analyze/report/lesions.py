@@ -1,59 +1,25 @@
 """The section on lesions: what each costs every condition, beside its matched controls."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from .effect_tables import controls_table, effect_matrix, level_tables, selectivity_table
+from .effects import Effects
 from .figures import CONTROL, CONTROL_MEAN, OTHER, OWN, draw_lesion, drawable_labels
 from .gather import Results
-from .heat import heat_cell
 from .page import Block, Cell, Gallery, Legend, Paragraph, Section, Table
-from .wording import MISSING, count, decimal, isolate, plural, probability, share
+from .wording import MISSING, count, decimal, isolate, plural, probability, share, smallest_p
 
 Float64 = npt.NDArray[np.float64]
 
-_MAX_COLUMNS = 16  # conditions side by side in a table
-
-
-@dataclass(frozen=True)
-class Effects:
-    """`lesion_effects` in memory, its dims in a known order: (network, condition), draws between."""
-
-    networks: list[str]
-    conditions: list[str]
-    effect: Float64
-    low: Float64
-    high: Float64
-    control: Float64
-    p_value: Float64
-    perplexity: Float64
-    baseline: Float64
-    size: list[int | None]
-
-    @classmethod
-    def of(cls, ds: xr.Dataset) -> "Effects":
-        """Read a Dataset of effects."""
-        by = str(ds.attrs.get("by", next(d for d in ds["effect"].dims if d != "network")))
-        names = ("effect", "low", "high", "p_value", "perplexity")
-        arrays = {v: np.asarray(ds[v].transpose("network", by).to_numpy(), dtype=np.float64) for v in names}
-        size: list[int | None] = [None] * ds.sizes["network"]
-        if "size" in ds:
-            size = [int(n) for n in ds["size"].to_numpy()]
-        return cls(
-            networks=[str(n) for n in ds["network"].to_numpy()],
-            conditions=[str(c) for c in ds[by].to_numpy()],
-            control=np.asarray(ds["control"].transpose("network", "draw", by).to_numpy(), dtype=np.float64),
-            baseline=np.asarray(ds["perplexity_baseline"].to_numpy(), dtype=np.float64),
-            size=size,
-            **arrays,
-        )
-
-    def own(self, i: int) -> int | None:
-        """Return which condition bears a network's name."""
-        return self.conditions.index(self.networks[i]) if self.networks[i] in self.conditions else None
+_METRICS = {
+    "loss": "the loss",
+    "hit": "the share of tokens foretold",
+    "accuracy": "the share of questions answered rightly",
+    "answer": "the share of written answers that are right",
+    "kl": "the divergence of the next token's distribution",
+}
 
 
 def lesions(results: Results) -> Section | None:
@@ -61,28 +27,37 @@ def lesions(results: Results) -> Section | None:
     blocks: list[Block] = []
     for ds in results.of("effects"):
         effects = Effects.of(ds)
-        kind = ds.attrs.get("lesion", "")
         scale = (
             ""
             if _scales(effects)[1]
             else " Mind that the panels have scales of their own: the effects differ too much for one."
         )
-        blocks.append(Paragraph((f"Lesion: {kind}. " if kind else "") + _reach(effects) + scale))
+        assumed = f" Assumed: {ds.attrs['assumption']}." if "assumption" in ds.attrs else ""
+        blocks.append(Paragraph(_what(ds) + _reach(effects) + scale + assumed))
         blocks += [
+            *effect_matrix(effects, str(ds.attrs.get("correction", ""))),
+            *selectivity_table(ds, effects),
             _legend(effects),
             _bars(effects),
-            *_perplexities(effects, str(ds.attrs.get("by", "condition"))),
+            *controls_table(ds, effects),
+            *level_tables(effects),
         ]
     blocks += [_matching(ds) for ds in results.of("scores")]
     return Section("lesions", "Lesions", blocks) if blocks else None
+
+
+def _what(ds: xr.Dataset) -> str:
+    kind, metric = ds.attrs.get("lesion", ""), _METRICS.get(str(ds.attrs.get("metric", "")))
+    if not kind:
+        return ""
+    return f"Lesion: {kind}{f', measured by {metric}' if metric else ''}. "
 
 
 def _reach(effects: Effects) -> str:
     draws = effects.control.shape[1]
     if not draws:
         return "There are no controls, so no p-values."
-    smallest = probability(1 / (1 + draws))
-    return f"{plural(draws, 'matched control')} a network; the smallest p they can give is {smallest}."
+    return f"{plural(draws, 'matched control')} a network; {smallest_p(draws)}"
 
 
 def _legend(effects: Effects) -> Legend:
@@ -91,7 +66,7 @@ def _legend(effects: Effects) -> Legend:
         ("line", "#333333", "95 % bootstrap interval over prompts"),
     ]
     if any(effects.own(i) is not None for i in range(len(effects.networks))):
-        entries.insert(0, ("bar", OWN, "effect on the condition of the network's name"))
+        entries.insert(0, ("bar", OWN, "effect on the network's own condition"))
     if effects.control.shape[1]:
         entries += [("dot", CONTROL, "a matched control"), ("dash", CONTROL_MEAN, "mean of the controls")]
     return Legend(entries)
@@ -107,11 +82,12 @@ def _bars(effects: Effects) -> Gallery:
             effects.conditions,
             own=effects.own(i),
             limits=limits[i],
+            units=effects.units,
             title=name if effects.size[i] is None else f"{name} ({plural(effects.size[i] or 0, 'neuron')})",
         )
         for i, name in enumerate(effects.networks)
     ]
-    caption = "Rise of the loss under a lesion, nats per token above the model left whole; positive hurts. "
+    caption = f"Harm that a lesion does, in {effects.units}; the model left whole is 0, above it hurts. "
     caption += "The same scale in every panel." if common else "Scales differ between panels."
     _, key = drawable_labels(effects.conditions)
     return Gallery(pictures, f"{caption} {key}".strip(), len(effects.conditions) > 24)
@@ -133,53 +109,15 @@ def _scales(effects: Effects) -> tuple[list[tuple[float, float]], bool]:
     return padded, common
 
 
-def _perplexities(effects: Effects, by: str) -> list[Table]:
-    """Tabulate network x condition, in as many tables as keep the columns readable."""
-    n = len(effects.conditions)
-    parts = np.array_split(np.arange(n), -(-n // _MAX_COLUMNS))
-    caption = (
-        f"Perplexity of each {by} under each lesion; p: share of the draws, the lesion among them, that hurt "
-        "at least as much, not corrected for the number of cells. Darker: a larger rise of the loss. "
-        f"Outlined: the {by} of the network's name."
-    )
-    return [
-        _perplexity_table(effects, part, caption if part[-1] == n - 1 else "") for part in parts if part.size
-    ]
-
-
-def _perplexity_table(effects: Effects, part: npt.NDArray[np.intp], caption: str) -> Table:
-    limit = float(effects.effect[np.isfinite(effects.effect)].max(initial=0.0))
-    rows: list[tuple[str, Sequence[Cell]]] = [
-        ("none (baseline)", [Cell(MISSING), *(Cell(decimal(p)) for p in effects.baseline[part])])
-    ]
-    for i, name in enumerate(effects.networks):
-        size = effects.size[i]
-        cells = [_perplexity_cell(effects, i, int(j), limit) for j in part]
-        rows.append((name, [Cell(MISSING if size is None else count(size)), *cells]))
-    return Table("removed", ["neurons", *(effects.conditions[j] for j in part)], rows, caption, True)
-
-
-def _perplexity_cell(effects: Effects, i: int, j: int, limit: float) -> Cell:
-    p = float(effects.p_value[i, j])
-    return heat_cell(
-        decimal(float(effects.perplexity[i, j])),
-        float(effects.effect[i, j]),
-        limit,
-        palette="Oranges",
-        note=f"p {probability(p)}" if np.isfinite(p) else "",
-        marked=effects.own(i) == j,
-        hint=_hint(effects, i, j),
-    )
-
-
-def _hint(effects: Effects, i: int, j: int) -> str:
-    effect, low, high = (decimal(float(a[i, j])) for a in (effects.effect, effects.low, effects.high))
-    return f"{effects.networks[i]} on {effects.conditions[j]}: {effect} nats per token, {low} to {high}"
-
-
 def _matching(scores: xr.Dataset) -> Table:
     """Tabulate how well the controls match their networks."""
     role, target = (np.asarray(scores[c].to_numpy(), dtype=object).astype(str) for c in ("role", "target"))
+    if "control_kind" in scores.coords:
+        kind = np.asarray(scores["control_kind"].to_numpy(), dtype=object).astype(str)
+        role = np.where((role == "control") & (kind != "matched"), "other", role)
+    if "dose" in scores.coords:  # the neurons are the same at every dose
+        dose = scores["dose"].to_numpy()
+        role = np.where(np.isnan(dose) | (dose == np.nanmin(dose)), role, "other")
     mismatch = np.asarray(scores["mismatch"].to_numpy(), dtype=np.float64)
     size = scores["network"].sum(("layer", "neuron")).to_numpy()
     rows = []
@@ -199,7 +137,9 @@ def _matching(scores: xr.Dataset) -> Table:
 
 
 def lesion_lines(ds: xr.Dataset) -> list[str]:
-    """State the strongest effects, and how often a network's own condition is hit hardest."""
+    """State the strongest effects on the loss, and how often a network's own condition is hit hardest."""
+    if ds.attrs.get("metric", "loss") != "loss":
+        return []
     effects = Effects.of(ds)
     values = np.where(np.isfinite(effects.effect), effects.effect, -np.inf)
     lines = []
@@ -207,9 +147,9 @@ def lesion_lines(ds: xr.Dataset) -> list[str]:
         i, j = np.unravel_index(int(flat), values.shape)
         if np.isfinite(values[i, j]):
             lines.append(_strongest(effects, int(i), int(j)))
-    named = [i for i in range(len(effects.networks)) if effects.own(i) is not None]
+    named = [i for i, name in enumerate(effects.networks) if name in effects.conditions]
     if named:
-        hits = sum(int(values[i].argmax()) == effects.own(i) for i in named)
+        hits = sum(effects.conditions[int(values[i].argmax())] == effects.networks[i] for i in named)
         lines.append(
             f"{hits} of the {plural(len(named), 'network')} named as a condition cost that condition most."
         )
@@ -217,12 +157,12 @@ def lesion_lines(ds: xr.Dataset) -> list[str]:
 
 
 def _strongest(effects: Effects, i: int, j: int) -> str:
-    effect, low, high = (decimal(float(a[i, j])) for a in (effects.effect, effects.low, effects.high))
+    effect, interval = effects.with_interval(i, j)
     size = effects.size[i]
     text = f"Removing {isolate(effects.networks[i])}" + (
         "" if size is None else f" ({plural(size, 'neuron')})"
     )
-    text += f" costs {isolate(effects.conditions[j])} {effect} nats per token (95 % interval {low} to {high})"
+    text += f" costs {isolate(effects.conditions[j])} {effect} {effects.units} (95 % interval {interval})"
     draws = effects.control.shape[1]
     if not draws:
         return f"{text}."

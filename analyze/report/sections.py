@@ -57,7 +57,10 @@ def _how_tested(ds: xr.Dataset) -> str:
     if "selected_on" in attrs:
         parts.append(f"from {plural(len(attrs['selected_on']), 'prompt')}")
     text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}." if text else "The contrasts do not say how they were tested."
+    if not text:
+        return "The contrasts do not say how they were tested."
+    assumed = f" Assumed: {attrs['assumption']}." if "assumption" in attrs else ""
+    return f"{text[:1].upper()}{text[1:]}.{assumed}"
 
 
 def _kept(map_: Map, network: Network | None) -> str:
@@ -137,7 +140,8 @@ def components(results: Results) -> Section | None:
 def _how_decomposed(ds: xr.Dataset) -> str:
     attrs = ds.attrs
     method = str(attrs.get("method", "method not stated"))
-    text = f"{method[:1].upper()}{method[1:]}; {plural(ds.sizes['component'], 'component')}"
+    title = f"{attrs['title']}. " if "title" in attrs else ""
+    text = f"{title}{method[:1].upper()}{method[1:]}; {plural(ds.sizes['component'], 'component')}"
     if "n_subjects" in attrs:
         text += f"; {plural(attrs['n_subjects'], 'subject')}, one a {attrs.get('subject', 'prompt')}"
     if "standardize" in attrs:
@@ -181,7 +185,8 @@ def networks(results: Results) -> Section | None:
         rules = list(dict.fromkeys(n.rule for n in networks_))
         counts = [dict(zip(n.layers, n.mask.sum(axis=1).tolist(), strict=True)) for n in networks_]
         site = f" of the site {networks_[0].site}" if networks_[0].site else ""
-        caption = (
+        caption = f"{networks_[0].title}. " if networks_[0].title else ""
+        caption += (
             f"Neurons{site} kept in each layer ({'; '.join(rules)}). Darker: more; the darkest cell is the "
             f"largest count. Share: of the {count(networks_[0].mask.size)} neurons recorded."
         )

@@ -8,9 +8,11 @@ import numpy as np
 import xarray as xr
 
 from .design import prompt_labels
+from .fingerprints import fingerprint_line
 from .gather import Map, Network, Results
 from .lesions import lesion_lines
 from .page import Block, Bullets, Record, Section
+from .recurrences import recurrence_line
 from .sections import identification_line
 from .statements import statements_line
 from .wording import count, isolate, plural
@@ -21,10 +23,13 @@ _SHOWN = 14
 
 def summary(results: Results) -> Section:
     """State what was analysed, and one line a headline number."""
-    blocks: list[Block] = [_analysed(ds) for ds in results.of("recording") or results.of("fit")]
+    analysed = results.of("recording") or results.of("fit")
+    blocks: list[Block] = [_analysed(ds, titled=len(analysed) > 1) for ds in analysed]
     lines = [statements_line(ds) for ds in results.of("statements")]
     lines += [_network_line(networks) for networks in results.networks]
     lines += [_stability_line(maps) for maps in results.components]
+    lines += [recurrence_line(ds) for ds in results.of("recurrence") if not ds.attrs.get("published")]
+    lines += [fingerprint_line(ds) for ds in results.of("fingerprint")]
     lines += [f"Identification: {identification_line(ds)}" for ds in results.of("identification")]
     lines += [line for ds in results.of("effects") for line in lesion_lines(ds)]
     if results.contrasts and not results.networks:
@@ -38,7 +43,7 @@ def summary(results: Results) -> Section:
     return Section("summary", "Summary", blocks)
 
 
-def _analysed(ds: xr.Dataset) -> Record:
+def _analysed(ds: xr.Dataset, *, titled: bool) -> Record:
     attrs = ds.attrs
     inputs = (
         attrs.get("provenance", {}).get("inputs", {}) if isinstance(attrs.get("provenance"), Mapping) else {}
@@ -57,7 +62,10 @@ def _analysed(ds: xr.Dataset) -> Record:
         "conditions": _conditions(labels["condition"].unique().tolist()) if "condition" in labels else "",
         "runs": count(labels["run"].nunique()) if "run" in labels else "",
     }
-    return Record("", [(k, str(v), "") for k, v in entries.items() if v])
+    title = str(entries["recording"] or "") if titled else ""
+    return Record(
+        title, [(k, str(v), "") for k, v in entries.items() if v and not (title and k == "recording")]
+    )
 
 
 def _conditions(names: list[str]) -> str:
@@ -74,13 +82,16 @@ def _network_line(networks: list[Network]) -> str:
     )
     more = f" and {len(networks) - _SHOWN} more" if len(networks) > _SHOWN else ""
     site = f" at {networks[0].site}" if networks[0].site else ""
-    head = f"{plural(len(networks), 'network')}{site} ({rules}), their sizes out of {count(total)} neurons"
+    title = f"{networks[0].title}: " if networks[0].title else ""
+    head = f"{title}{plural(len(networks), 'network')}{site} ({rules})"
+    head += f", their sizes out of {count(total)} neurons"
     return f"{head}: {listed}{more}."
 
 
 def _stability_line(maps: list[Map]) -> str:
     stability = np.array([m.coords.get("stability", np.nan) for m in maps])
-    text = f"{plural(len(maps), 'component')}"
+    text = f"{maps[0].title}: " if maps and maps[0].title else ""
+    text += plural(len(maps), "component")
     if np.isfinite(stability).all():
         text += f", stability {stability.min():.2f} to {stability.max():.2f}"
     return f"{text}."

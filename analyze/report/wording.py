@@ -42,6 +42,17 @@ def probability(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
+def smallest_p(draws: int) -> str:
+    """Say how small a p some random draws can give.
+
+    >>> smallest_p(9)
+    'the smallest p they can give is 0.10, so none can be below 0.05.'
+    """
+    smallest = 1 / (1 + draws)
+    rest = ", so none can be below 0.05" if smallest > 0.05 else ""
+    return f"the smallest p they can give is {probability(smallest)}{rest}."
+
+
 def share(part: float, whole: float) -> str:
     """Write a part as percentage.
 

@@ -130,6 +130,10 @@ def test_compute_contrast__says_what_it_used(ds):
     attrs = compute_contrast(fit_glm(ds, measure="signed", noise="cr2"), {"a": 1, "b": -1}).attrs
     assert attrs["selected_on"] == ds["prompt"].to_numpy().tolist()
     assert (attrs["measure"], attrs["noise"], attrs["contrast"]) == ("signed", "cr2", "+1 a -1 b")
+    assert attrs["assumption"] == "prompts are independent of each other"
+    assert "1.5 times too small" in compute_contrast(fit_glm(ds), "a - b").attrs["assumption"]
+    means = compute_contrast(fit_glm(ds, noise="ols", unit="prompt"), "a - b")
+    assert means.attrs["assumption"].startswith("the prompts' means")
 
 
 @pytest.mark.parametrize("noise", ["cluster", "cr2"])

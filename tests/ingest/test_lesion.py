@@ -148,3 +148,75 @@ def test_lesion__a_negative_number_is_no_layer(model, phantom):
     )
     with pytest.raises(InputError, match="negative"), actome.lesion(model, mask):
         pass
+
+
+def test_lesion__keep_only_changes_all_others(model, phantom):
+    mask = phantom.networks[0]
+    with actome.lesion(model, mask, keep_only=True):
+        inside = logits(phantom)
+    expected = by_hand(phantom, ~mask, lambda x, layer, where: torch.zeros_like(x))
+    torch.testing.assert_close(inside, expected, rtol=0, atol=0)
+
+
+def test_lesion__a_list_and_a_nest_change_in_their_order(model, phantom):
+    first, second = phantom.networks[0], phantom.networks.any(axis=0)
+    add, scale = {"kind": "add", "amount": 1.0}, {"kind": "scale", "amount": 2.0}
+    with actome.lesion(model, [{"mask": first, **add}, {"mask": second, **scale}]):
+        listed = logits(phantom)
+    with actome.lesion(model, first, **add), actome.lesion(model, second, **scale):
+        nested = logits(phantom)
+    with actome.lesion(model, [{"mask": second, **scale}, {"mask": first, **add}]):
+        turned = logits(phantom)
+
+    def change(x, layer, where):
+        return 2 * (x + torch.from_numpy(first[layer, where.numpy()]).float())
+
+    assert torch.equal(listed, nested) and not torch.equal(listed, turned)
+    torch.testing.assert_close(listed, by_hand(phantom, second, change), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("lesions", "error", "message"),
+    [
+        ([], InputTypeError, "a list of lesions"),
+        ([{"kind": "zero"}], InputError, "needs `mask`; got .*no mask"),
+        ([{"mask": np.zeros((3, 64), bool), "kinds": 1}], InputError, "got .*kinds"),
+        (
+            [{"mask": np.zeros((3, 64), bool)}, {"mask": np.zeros((3, 3), bool)}],
+            InputError,
+            "must have shape",
+        ),
+    ],
+)
+def test_lesion__a_list_is_checked_before_any_of_it_is_applied(model, phantom, lesions, error, message):
+    with pytest.raises(error, match=message), actome.lesion(model, lesions):
+        pass
+    assert not any(m._forward_pre_hooks for m in phantom.module.modules())
+
+
+@pytest.mark.parametrize(
+    "options", [{"kind": "noise", "amount": 0.5}, {"kind": "resample"}, {"kind": "noise"}]
+)
+def test_lesion__random_kinds_repeat_with_their_seed(model, phantom, tmp_path, options):
+    if "amount" not in options:
+        few = phantom.paradigm.select(run=0)
+        options["reference"] = actome.record(model, few, tmp_path / "r.zarr", dtype="float32", index=False)
+    runs = []
+    for seed in (0, 0, 1):
+        with actome.lesion(model, phantom.networks[0], seed=seed, **options):
+            runs.append([logits(phantom), logits(phantom)])
+    torch.testing.assert_close(runs[0], runs[1], rtol=0, atol=0)
+    assert not torch.equal(runs[0][0], runs[0][1]) and not torch.equal(runs[0][0], runs[2][0])
+
+
+def test_lesion__leaves_weights_and_hooks_bit_for_bit(model, phantom):
+    before = {name: p.clone() for name, p in phantom.module.state_dict().items()}
+    clean = logits(phantom)
+    for site in ("mlp", "mlp_out", "attention_out", "residual"):
+        rule = lambda layers, neurons: neurons % 2 == 0  # noqa: E731
+        with pytest.raises(KeyError), actome.lesion(model, rule, site=site, kind="add", amount=3.0):
+            assert not torch.equal(logits(phantom), clean)
+            raise KeyError
+        assert torch.equal(logits(phantom), clean)
+    assert all(torch.equal(p, before[name]) for name, p in phantom.module.state_dict().items())
+    assert not any(m._forward_pre_hooks or m._forward_hooks for m in phantom.module.modules())

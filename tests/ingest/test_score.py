@@ -73,7 +73,7 @@ def test_score__bad_input_is_refused_before_anything_is_written(model, phantom, 
     out = tmp_path / "s.zarr"
     with pytest.raises(InputTypeError, match="bool DataArray"):
         actome.score(model, phantom.paradigm, out, masks.astype(int))
-    with pytest.raises(InputError, match="controls must be 0 or more"):
+    with pytest.raises(InputError, match="controls must be at least 0"):
         actome.score(model, phantom.paradigm, out, masks, controls=-1)
     with pytest.raises(InputError, match="every prompt of the paradigm took part"):
         selected = masks.assign_attrs(selected_on=phantom.paradigm.table["prompt"].tolist())
@@ -119,7 +119,7 @@ def test_score__names_used_twice_negative_seeds_and_taken_folders_are_refused(
     (tmp_path / "notes.txt").write_text("kept")
     for out, given, seed, message in (
         ("s.zarr", masks.assign_coords(network=["a", "a"]), 0, "names of the networks must differ"),
-        ("s.zarr", masks, -1, "seed must be 0 or more"),
+        ("s.zarr", masks, -1, "seed must be at least 0"),
         (".", masks, 0, "a folder with other files"),
     ):
         with pytest.raises(InputError, match=message):

@@ -1,45 +1,84 @@
-"""Group PCA against the SVD of all rows."""
+"""The pass over recordings against the same subjects in memory."""
 
-import dask
 import numpy as np
 import pytest
-import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from actome.analyze.components.group_pca import _group_part, _merge_groups, principal
-from actome.store.blocks import tree_reduce
+from actome.analyze.components.group_pca import _groups, group_pca
+from actome.analyze.components.order import random_signs
+from actome.analyze.components.scaling import scaling
+from actome.analyze.components.span import Plan
+from actome.analyze.components.subjects import draw_weights, subjects_of
+from actome.store.phantom import phantom
+from tests.strategies import chunkings
 
-
-@pytest.mark.parametrize("shape", [(7, 30), (30, 7), (1, 5)])
-def test_principal__is_the_leading_part_of_the_svd(shape, rng):
-    rows = rng.standard_normal(shape)
-    _, s, vt = np.linalg.svd(rows, full_matrices=False)
-    for k in (1, 4, 100):
-        ours = principal(rows, k)
-        kept = min(k, shape[0])
-        assert len(ours) == kept
-        expected = (vt.T[:, :k] * s[:k] ** 2) @ vt[:k]
-        np.testing.assert_allclose(ours.T @ ours, expected, atol=1e-10)
+DS = phantom(n_prompts=2, n_tokens=(3, 9), n_layers=2, n_neurons=6, fraction=0.1, seed=1)
 
 
-@pytest.mark.parametrize(("rows", "k"), [(0, 3), (4, 0)])
-def test_principal__of_nothing_is_nothing(rows, k):
-    assert principal(np.ones((rows, 5)), k).shape == (0, 5)
+def reduced(ds, subject, plan, **options):
+    subjects = subjects_of([ds], subject)
+    weights = draw_weights(len(subjects), 3, 0)
+    return group_pca([ds], [scaling(ds, standardize=True)], subjects, weights, plan, **options)
 
 
-def test_merge__spans_what_one_svd_of_all_rows_spans(rng):
-    # eight strong directions in sixty, seen by twenty subjects
-    directions = np.linalg.qr(rng.standard_normal((60, 8)))[0].T * np.linspace(5, 3, 8)[:, None]
-    subjects = [
-        rng.standard_normal((15, 8)) @ directions + 0.1 * rng.standard_normal((15, 60)) for _ in range(20)
-    ]
-    weights = np.stack([np.ones(20), rng.multinomial(20, np.full(20, 0.05))]).astype(int)
-    parts = [
-        dask.delayed(_group_part)([principal(s, 12) for s in subjects[i : i + 2]], weights[:, i : i + 2], 16)
-        for i in range(0, 20, 2)
-    ]
-    merged = tree_reduce(parts, _merge_groups).compute(scheduler="synchronous")
-    for weight, ours in zip(weights, merged, strict=True):
-        rows = np.concatenate([s for s, w in zip(subjects, weight, strict=True) for _ in range(w)])
-        _, s, vt = np.linalg.svd(rows, full_matrices=False)
-        assert scipy.linalg.subspace_angles(ours[:8].T, vt[:8].T).max() < 0.01
-        np.testing.assert_allclose(np.linalg.norm(ours[:8], axis=1), s[:8], rtol=1e-3)
+def rows_of(ds):
+    valid = (ds["token_id"] != -1).to_numpy()
+    rows = ds["activation"].to_numpy().astype(float)[valid].reshape(valid.sum(), -1)
+    return (rows - rows.mean(axis=0)) / rows.std(axis=0), np.nonzero(valid)[0]
+
+
+def covariances(span):
+    return np.einsum("dv,rde,ew->rvw", span.basis, span.moments, span.basis)
+
+
+@pytest.mark.parametrize("subject", ["prompt", "condition", "run"])
+def test_group_pca__of_all_components_is_the_covariance_of_all_tokens(subject):
+    rows, prompt = rows_of(DS)
+    span = reduced(DS, subject, Plan(1000, 1000, whiten=False))
+    names = DS[subject].to_numpy().astype(str)
+    known = sorted(set(names))
+    weights = draw_weights(len(known), 3, 0)
+    got = covariances(span)
+    for i, w in enumerate([np.ones(len(known)), *weights]):
+        each = w[np.searchsorted(known, names[prompt])]
+        np.testing.assert_allclose(got[i], (rows * each[:, None]).T @ rows, atol=1e-8)
+
+
+@settings(max_examples=8)
+@given(st.data())
+def test_group_pca__does_not_depend_on_chunks(data):
+    plan = Plan(4, 60, whiten=data.draw(st.booleans()))
+    subject = data.draw(st.sampled_from(["prompt", "run"]))
+    chunks = data.draw(chunkings(DS[["activation"]]))
+    a, b = (reduced(ds, subject, plan) for ds in (DS, DS.chunk(chunks)))
+    if subject == "prompt":  # nothing is cut but the subjects, each on its own
+        np.testing.assert_allclose(covariances(a), covariances(b), atol=1e-7)
+    else:  # parts of a subject were cut before they were put together
+        values = [np.linalg.eigvalsh(x.moments[0])[-4:] for x in (a, b)]
+        np.testing.assert_allclose(*values, rtol=0.05)
+
+
+def test_group_pca__does_not_depend_on_the_order_of_prompts(rng):
+    plan = Plan(4, 60, whiten=False)
+    a, b = (reduced(ds, "prompt", plan) for ds in (DS, DS.isel(prompt=rng.permutation(6)).chunk(prompt=4)))
+    np.testing.assert_allclose(covariances(a), covariances(b), atol=1e-8)
+
+
+def test_group_pca__with_random_signs_keeps_variances_and_loses_the_rest():
+    ds = phantom(n_prompts=6, n_tokens=(20, 30), n_layers=2, n_neurons=20, n_networks=2, network_gain=3.0)
+    plan = Plan(1000, 1000, whiten=False)
+    a = covariances(reduced(ds, "prompt", plan))[0]
+    b, again = (
+        covariances(reduced(x, "prompt", plan, signs=random_signs([x], 0, 0)))[0]
+        for x in (ds, ds.chunk(prompt=7, layer=1))
+    )
+    np.testing.assert_allclose(np.diag(a), np.diag(b), rtol=1e-9)
+    np.testing.assert_allclose(b, again, atol=1e-8)
+    off = ~np.eye(len(a), dtype=bool)
+    assert np.abs(b[off]).max() < 0.2 * np.abs(a[off]).max()
+
+
+def test_groups__hold_at_most_so_many_rows_or_one_member():
+    assert list(_groups([3, 3, 9, 2, 2, 2], 6)) == [[0, 1], [2], [3, 4, 5]]
+    assert list(_groups([], 6)) == []

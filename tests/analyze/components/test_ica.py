@@ -224,7 +224,7 @@ def test_group_ica__puts_neurons_that_never_vary_or_have_no_value_in_no_network(
             {"n_components": 5},
             "hold . dimensions, too few for 5 components",
         ),
-        (lambda ds: ds.isel(neuron=[0]), {"n_components": 3}, "hold 2 dimensions, too few for 3 components"),
+        (lambda ds: ds.isel(neuron=[0]), {"n_components": 3}, "hold 1 dimensions, too few for 3 components"),
     ],
 )
 def test_group_ica__refuses(make, options, message, ds):

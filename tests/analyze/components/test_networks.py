@@ -4,6 +4,7 @@ import pytest
 import scipy.stats
 import xarray as xr
 
+from actome.analyze.components.map_thresholds import Mixture, OfMaximum
 from actome.analyze.components.networks import expression, networks
 from actome.analyze.threshold import P, Top, Z
 from actome.store.blocks import prompt_level
@@ -45,18 +46,52 @@ def test_networks__never_hold_a_neuron_without_a_value(components):
         assert not networks(components, threshold, two_sided=True)[:, 0, 0].any()
 
 
-def test_networks__by_z_are_lazy(components, raise_if_computes):
+THRESHOLDS = [Z(3.6), Top(0.1), OfMaximum(0.5), Mixture(2)]
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS, ids=repr)
+def test_networks__are_lazy_and_the_same(threshold, components, raise_if_computes):
     with raise_if_computes():
-        masks = networks(components.chunk(component=1))
+        masks = networks(components.chunk(component=1, neuron=7), threshold)
     assert masks.chunks is not None
-    xr.testing.assert_identical(masks.compute(), networks(components))
+    xr.testing.assert_identical(masks.compute(), networks(components, threshold))
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS, ids=repr)
+def test_networks__say_how_they_were_made_and_what_that_rests_on(threshold, components):
+    attrs = networks(components, threshold).attrs
+    assert (attrs["kind"], attrs["control"]) == ("mask", repr(threshold))
+    assert attrs["assumption"] and attrs["actome"]
+
+
+def test_networks__of_subjects_are_those_of_each_alone(components):
+    both = xr.concat([components["component_map"], -components["component_map"]], "subject")
+    masks = networks(both.to_dataset(name="component_map"), Z(1.5))
+    assert masks.dims == ("subject", "network", "layer", "neuron")
+    for subject, sign in enumerate((1, -1)):
+        alone = networks(sign * components[["component_map"]], Z(1.5))
+        assert (masks[subject].to_numpy() == alone.to_numpy()).all()
+
+
+def test_networks__are_only_the_components_that_beat_the_null(components):
+    judged = components.assign(is_network=("component", [True, False, True]))
+    assert networks(judged)["network"].to_numpy().tolist() == ["ic0", "ic2"]
+    assert networks(judged, keep_all=True)["network"].to_numpy().tolist() == ["ic0", "ic1", "ic2"]
+    none = networks(components.assign(is_network=("component", [False] * 3)), Top(0.1))
+    assert none.shape == (0, 2, 40)
 
 
 @pytest.mark.parametrize("threshold", [P(0.01), 3.6, None])
 def test_networks__refuse_another_threshold(threshold, components):
-    with pytest.raises(ValueError, match=r"threshold must be Z\(...\) or Top\(...\), got") as caught:
+    message = r"threshold must be Z\(...\), Top\(...\), OfMaximum\(...\) or Mixture\(...\), got"
+    with pytest.raises(ValueError, match=message) as caught:
         networks(components, threshold)
     assert isinstance(caught.value, ActomeError)
+
+
+def test_networks__refuse_a_mixture_of_few_neurons(components):
+    with pytest.raises(ValueError, match=r"a mixture needs 40 neurons at least, got 38"):
+        networks(components.isel(neuron=slice(19)), Mixture(2))
 
 
 def test_networks__refuse_what_is_no_component(components):

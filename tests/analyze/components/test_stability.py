@@ -1,37 +1,54 @@
-"""The stability index against its definition."""
+"""The stability index and the halves against their definitions."""
 
 import numpy as np
 
-from actome.analyze.components.stability import _index, icasso
+from actome.analyze.components.stability import _index, icasso, split_half
 
 
-def match(maps, truth):
-    """|correlation| of every true network with its best component: (network,)."""
-    maps, truth = (np.asarray(a).reshape(len(a), -1) for a in (maps, truth))
-    return np.abs(np.corrcoef(maps, truth)[: len(maps), len(maps) :]).max(axis=0)
+def standardised(X):
+    return (X - X.mean(axis=1, keepdims=True)) / X.std(axis=1, keepdims=True)
 
 
 def test_icasso__agrees_with_its_definition(rng):
     true = rng.standard_normal((2, 500))
     estimates = np.concatenate([t + 0.3 * rng.standard_normal((4, 500)) for t in true])
-    estimates = (estimates - estimates.mean(axis=1, keepdims=True)) / estimates.std(axis=1, keepdims=True)
     estimates[::3] *= -1
-    maps, stability, size = icasso(estimates, 2)
     similarity = np.abs(np.corrcoef(estimates))
+    centres, stability, size = icasso(similarity, 2)
     expected = []
     for own in (range(4), range(4, 8)):
         other = [i for i in range(8) if i not in own]
         inside = np.mean([similarity[i, j] for i in own for j in own if i != j])
         expected.append(inside - np.mean([similarity[i, j] for i in own for j in other]))
     np.testing.assert_allclose(stability, sorted(expected, reverse=True), rtol=1e-9)
-    assert size.tolist() == [4, 4] and match(maps, true).min() > 0.9
+    assert size.tolist() == [4, 4]
+    assert np.abs(np.corrcoef(estimates[centres], true)[:2, 2:]).max(axis=1).min() > 0.9
 
 
 def test_icasso__gives_as_many_clusters_as_asked_for_with_ties():
     estimates = np.tile(np.array([[1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0]]), (3, 1))
-    maps, stability, size = icasso(estimates, 3)
-    assert maps.shape == (3, 4) and size.sum() == 6 and (stability >= 0).all()
+    centres, stability, size = icasso(np.abs(np.corrcoef(estimates)), 3)
+    assert len(centres) == 3 and size.sum() == 6 and (stability >= 0).all()
+
+
+def test_icasso__of_one_repeat_has_no_stability():
+    centres, stability, size = icasso(np.eye(3), 3)
+    assert centres.tolist() == [0, 1, 2] and np.isnan(stability).all() and size.tolist() == [1, 1, 1]
 
 
 def test_index__of_a_lone_estimate_is_zero():
     assert _index(np.eye(3), np.array([1])) == 0.0
+
+
+def test_split_half__correlates_the_matched_maps_of_the_halves(rng):
+    basis = rng.standard_normal((5, 400))
+    basis -= basis.mean(axis=1, keepdims=True)
+    coordinates = [rng.standard_normal((3, 5)) for _ in range(3)]
+    covariance = basis @ basis.T / 400
+    unit = [c / np.sqrt(np.einsum("ij,jk,ik->i", c, covariance, c))[:, None] for c in coordinates]
+    whole = unit[0]
+    first, second = whole[[2, 0, 1]], -(whole + 0.3 * unit[2])[[1, 2, 0]]
+    second /= np.sqrt(np.einsum("ij,jk,ik->i", second, covariance, second))[:, None]
+    maps = [standardised(c @ basis) for c in (whole, first, second)]
+    expected = [np.abs(np.corrcoef(maps[1][[1, 2, 0]][i], maps[2][[2, 0, 1]][i])[0, 1]) for i in range(3)]
+    np.testing.assert_allclose(split_half(whole, first, second, covariance), expected, rtol=1e-9)

@@ -8,39 +8,7 @@ from hypothesis import strategies as st
 from actome.analyze.perturbation.effects import lesion_effects
 from actome.store.errors import ActomeError
 
-CONDITIONS = ("en", "fr")
-
-
-def make_scores(
-    rng, *, n_prompts=12, n_tokens=6, targets=("fr net", "en net"), draws=4, effect=0.0, prompt_sd=0.0
-):
-    """Scores as `actome.score` gives them; lesions raise the loss by `effect` and a prompt's own share."""
-    roles = [("baseline", "", -1)]
-    for name in targets:
-        roles += [("target", name, -1)] + [("control", name, d) for d in range(draws)]
-    role, target, draw = (np.array(x, dtype=object) for x in zip(*roles, strict=True))
-    shape = (len(roles), n_prompts, n_tokens)
-    loss = 2 + rng.random(shape[1:]) + 0.1 * rng.standard_normal(shape)
-    hurt = effect + prompt_sd * rng.standard_normal((len(roles), n_prompts, 1))
-    loss = loss + np.where((role == "target")[:, None, None], hurt, 0.0)
-    lengths = rng.integers(2, n_tokens + 1, n_prompts)
-    unscored = (np.arange(n_tokens) >= lengths[:, None]) | (np.arange(n_tokens) == 0)
-    logprob = np.where(unscored, np.nan, -loss)
-    names = [f"{t}/{r}{d}" for r, t, d in roles]
-    return xr.Dataset(
-        {
-            "logprob": (("lesion", "prompt", "token"), logprob.astype(np.float32)),
-            "network": (("lesion", "layer", "neuron"), rng.random((len(roles), 2, 5)) < 0.4),
-        },
-        coords={
-            "lesion": np.array(names, dtype=object),
-            "role": ("lesion", role),
-            "target": ("lesion", target),
-            "draw": ("lesion", draw.astype(int)),
-            "prompt": [f"p{i}" for i in range(n_prompts)],
-            "condition": ("prompt", np.array([CONDITIONS[i % 2] for i in range(n_prompts)], dtype=object)),
-        },
-    )
+from .synthetic import CONDITIONS, make_scores
 
 
 @pytest.fixture
@@ -121,9 +89,8 @@ def test_lesion_effects__do_not_depend_on_the_order_of_prompts_or_lesions(order,
     scores = make_scores(np.random.default_rng(0))
     a = lesion_effects(scores, n_bootstrap=1)
     b = lesion_effects(scores.isel(prompt=order, lesion=lesions), n_bootstrap=1).sel(network=a["network"])
-    for name in ("effect", "perplexity", "perplexity_baseline", "p_value", "size"):
+    for name in ("effect", "low", "high", "control", "perplexity", "perplexity_baseline", "p_value", "size"):
         np.testing.assert_allclose(a[name], b[name], rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(np.sort(a["control"], axis=1), np.sort(b["control"], axis=1), atol=1e-12)
 
 
 def test_lesion_effects__are_the_same_lazy_and_for_one_seed(scores):
@@ -213,3 +180,108 @@ def test_lesion_effects__take_any_label_of_the_prompts(scores):
     result = lesion_effects(labelled, by="length")
     assert result["length"].to_numpy().tolist() == ["0", "1", "2"]
     assert isinstance(result["effect"].to_pandas(), pd.DataFrame)
+
+
+def test_lesion_effects__hits_and_kl_take_their_own_variables(scores, rng):
+    shape = scores["logprob"].shape
+    hit = xr.where(scores["logprob"].notnull(), rng.random(shape) < 0.5, -1).astype(np.int8)
+    with_more = scores.assign(hit=hit, kl=abs(scores["logprob"]) / 10)
+    result = lesion_effects(with_more, metric="hit", n_bootstrap=20)
+    table = hit.to_dataframe(name="hit").reset_index().query("hit >= 0")
+    mean = table.groupby(["role", "target", "draw", "condition"])["hit"].mean()
+    for name in ("fr net", "en net"):
+        for condition in CONDITIONS:
+            here = {"network": name, "condition": condition}
+            lesioned, base = mean["target", name, -1, condition], mean["baseline", "", -1, condition]
+            assert result["accuracy"].sel(here).item() == pytest.approx(lesioned)
+            assert result["effect"].sel(here).item() == pytest.approx(base - lesioned)  # positive hurts
+            assert result["accuracy_baseline"].sel(condition=condition).item() == pytest.approx(base)
+    kl = lesion_effects(with_more, metric="kl", n_bootstrap=20)
+    loss = lesion_effects(scores, n_bootstrap=20)
+    np.testing.assert_allclose(kl["effect"], loss["effect"] / 10, atol=1e-6)
+    assert "perplexity" not in kl and result.attrs["metric"] == "hit"
+
+
+def test_lesion_effects__accuracy_counts_questions_and_answers_that_are_not_understood(scores):
+    correct = np.ones((11, 12), dtype=np.int8)
+    correct[:, 10] = -1  # the last en prompt is no question
+    correct[1, 0] = 0  # under the first target one of the other five is answered wrongly
+    parsed = np.where(correct < 0, -2, np.where(correct > 0, 3, 0))
+    parsed[1, 2] = -1  # ... and in words one more is not understood
+    more = {"correct": (("lesion", "prompt"), correct), "parsed": (("lesion", "prompt"), parsed)}
+    asked = scores.assign(more | {"answer_index": ("prompt", np.full(12, 3))})
+    result = lesion_effects(asked, metric="accuracy", n_bootstrap=20)
+    hurt = {"network": "fr net", "condition": "en"}
+    assert result["effect"].sel(hurt).item() == pytest.approx(1 / 5)
+    assert result["effect"].sum() == pytest.approx(1 / 5) and (result["accuracy_baseline"] == 1).all()
+    result = lesion_effects(asked, metric="answer", n_bootstrap=20)
+    assert result["effect"].sel(hurt).item() == pytest.approx(2 / 5)
+    assert result["unparsed"].sel(hurt).item() == pytest.approx(1 / 5)
+    assert result["unparsed"].sum() == pytest.approx(1 / 5) and (result["unparsed_baseline"] == 0).all()
+    with pytest.raises(
+        ValueError, match=r"no 'hit', which 'hit' needs; they allow .*'loss', 'accuracy', 'ans"
+    ):
+        lesion_effects(asked, metric="hit")
+    with pytest.raises(ValueError, match="metric must be one of"):
+        lesion_effects(asked, metric="bleu")
+
+
+def test_lesion_effects__of_untrained_copies_stand_beside(scores):
+    copies = xr.concat([scores["logprob"], 2 * scores["logprob"]], "copy")
+    copies = copies.where(scores["role"] != "control")
+    result = lesion_effects(scores.assign(logprob_untrained=copies), n_bootstrap=1)
+    np.testing.assert_allclose(result["untrained"].sel(copy=0), result["effect"])
+    np.testing.assert_allclose(result["untrained"].sel(copy=1), 2 * result["effect"], rtol=1e-6)
+
+
+def test_lesion_effects__count_the_neurons_that_keep_only_changes(scores):
+    kept = scores.assign_attrs(inputs={**scores.attrs["inputs"], "keep_only": True})
+    size = lesion_effects(scores, n_bootstrap=1)["size"]
+    np.testing.assert_array_equal(lesion_effects(kept, n_bootstrap=1)["size"], 10 - size)
+
+
+@pytest.mark.parametrize("method", ["fdr", "by", "holm"])
+def test_lesion_effects__correct_for_the_number_of_cells(rng, method):
+    from statsmodels.stats.multitest import multipletests
+
+    scores = make_scores(rng, targets=tuple("abcd"), draws=19)
+    result = lesion_effects(scores, correction=method, n_bootstrap=1)
+    names = {"fdr": "fdr_bh", "by": "fdr_by", "holm": "holm"}
+    expected = multipletests(result["p_value"].values.ravel(), method=names[method])[1]
+    np.testing.assert_allclose(result["p_corrected"].values.ravel(), expected)
+    plain = lesion_effects(scores, correction="none", n_bootstrap=1)
+    np.testing.assert_array_equal(plain["p_corrected"], plain["p_value"])
+    assert result.attrs["correction"] == method and "any dependence" in (
+        result.attrs["assumption"] + "any dependence" * (method == "fdr")
+    )
+
+
+def test_lesion_effects__refuse_prompts_that_selected_the_networks(scores):
+    for attrs in ({"selected_on": ["p03"]}, {"inputs": {"selected_on": ["p03", "p99"]}}):
+        with pytest.raises(ValueError, match="1 of the scored prompts, such as 'p03', took part"):
+            lesion_effects(scores.assign_attrs(attrs))
+    fine = scores.assign_attrs(selected_on=["p99"])
+    assert lesion_effects(fine, n_bootstrap=1).attrs["selected_on"] == ["p99"]
+
+
+def test_lesion_effects__of_one_of_several_doses(rng):
+    scores = make_scores(rng, doses=[0.5, 2.0], effect=1.0)
+    with pytest.raises(ValueError, match=r"hold the doses \[0.5, 2.0\]; choose one"):
+        lesion_effects(scores)
+    with pytest.raises(ValueError, match="must be one of those scored"):
+        lesion_effects(scores, dose=1.0)
+    one = lesion_effects(scores, dose=2.0, n_bootstrap=50)
+    alone = lesion_effects(
+        scores.isel(lesion=np.flatnonzero(scores["dose"] != 0.5)).drop_vars("dose"), n_bootstrap=50
+    )
+    xr.testing.assert_equal(one, alone)
+    assert one.attrs["dose"] == 2.0 and (one["effect"] > 1.7).all()
+
+
+def test_lesion_effects__keep_controls_of_other_kinds_apart(scores):
+    kind = np.array(["", "", *["matched"] * 3, "least_selective", "", *["matched"] * 3, "least_selective"])
+    result = lesion_effects(scores.assign_coords(control_kind=("lesion", kind.astype(object))), n_bootstrap=1)
+    plain = lesion_effects(scores, n_bootstrap=1)
+    assert result.sizes["draw"] == 3 and result["control_kind"].values.tolist() == ["least_selective"]
+    np.testing.assert_array_equal(result["control"], plain["control"][:, :3])
+    np.testing.assert_array_equal(result["other_control"][:, 0], plain["control"][:, 3])

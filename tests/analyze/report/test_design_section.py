@@ -75,3 +75,9 @@ def test_report__shows_a_design_that_varies_with_tokens(ds, tmp_path):
     page = tmp_path / "report.html"
     actome.report(fit, out=page)
     assert "variance inflation" in page.read_text(encoding="utf-8")
+
+
+def test_report__shows_a_design_matrix_before_anything_is_fitted(ds, tmp_path):
+    page = tmp_path / "report.html"
+    actome.report(actome.design_matrix(ds, drift="linear"), out=page)
+    assert "Design matrix of the formula" in page.read_text(encoding="utf-8")

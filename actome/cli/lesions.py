@@ -1,0 +1,98 @@
+"""The command that scores texts under lesions: `lesion`."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from ..store.errors import InputError
+from .options import CatalogOption, Out, masks_of
+from .recording import local_device, share_of
+
+
+def lesion(
+    model: Annotated[str, typer.Argument(help="'demo', a Hugging Face id, or a local folder.")],
+    paradigm: Annotated[
+        str, typer.Argument(help="The texts to score: a YAML, or the name of a shipped one.")
+    ],
+    masks: Annotated[str, typer.Argument(help="Saved contrasts, components or masks.")],
+    out: Out,
+    reference: Annotated[
+        str | None, typer.Option(help="A recording that the controls are matched on.")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="zero, mean, resample, noise, scale or add.")] = "zero",
+    amount: Annotated[
+        list[float] | None, typer.Option(help="For scale, add and noise; given again for several doses.")
+    ] = None,
+    keep_only: Annotated[bool, typer.Option("--keep-only", help="Change all neurons but these.")] = False,
+    controls: Annotated[int, typer.Option(help="Matched random controls per network.")] = 99,
+    selectivity: Annotated[
+        str | None, typer.Option(help="Saved contrasts: a control of the least selective neurons too.")
+    ] = None,
+    untrained: Annotated[int, typer.Option(help="Untrained copies in which networks are lesioned too.")] = 0,
+    hits: Annotated[bool, typer.Option("--hits", help="Keep which tokens were the likeliest.")] = False,
+    kl: Annotated[bool, typer.Option("--kl", help="Keep the divergence from the whole model.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(help="Let the model continue each text by so many.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Of the continuations; 0 takes the likeliest.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Probability that the drawn tokens have together.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Draws the controls and all else that is drawn.")] = 0,
+    part: Annotated[str | None, typer.Option(help="K/N: one of N processes; torchrun sets it.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cuda:0.")] = None,
+    site: Annotated[str, typer.Option(help="Site of the neurons.")] = "mlp",
+    catalog: CatalogOption = None,
+) -> None:
+    """Score texts under the lesion of each network and of its controls; print the rise of the loss."""
+    from ..analyze.perturbation.effects import lesion_effects
+    from ..ingest.score import score
+    from ..store.archive import open as open_recording
+
+    against = None
+    if reference is not None:  # values of single tokens are taken from the cube alone
+        level = None if kind == "resample" else "prompt"
+        against = open_recording(reference, site=site, level=level, catalog=catalog)  # type: ignore[arg-type]
+    share = share_of(part)
+    scores = score(
+        model, paradigm, out, masks_of(masks, catalog),
+        site=site, kind=kind, amount=_doses(amount), reference=against,  # type: ignore[arg-type]
+        keep_only=keep_only, controls=controls, selectivity=_selectivity(selectivity, catalog),
+        untrained=untrained, hits=hits, kl=kl,
+        max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
+        seed=seed, part=share, device=device or local_device(share),
+    )  # fmt: skip
+    if "manifest_digest" not in scores.attrs:
+        print(f"{out}: this part is scored, others are not yet")
+        return
+    for dose, one in _by_dose(scores):
+        if dose is not None:
+            print(f"amount {dose:g}")
+        print(lesion_effects(one)["effect"].to_pandas().round(3).to_string())
+
+
+def _doses(amounts: list[float] | None) -> float | list[float] | None:
+    if not amounts:
+        return None
+    return amounts[0] if len(amounts) == 1 else amounts
+
+
+def _selectivity(name: str | None, catalog: list[str] | None) -> Any:
+    """Read the statistic of saved contrasts."""
+    from ..store.archive import open as open_result
+
+    if name is None:
+        return None
+    ds = open_result(name, catalog=catalog)
+    if "stat" not in ds:
+        raise InputError(f"{name} holds no contrast: `stat` is missing")
+    return ds["stat"].load()
+
+
+def _by_dose(scores: Any) -> Iterator[tuple[float | None, Any]]:
+    """Yield the scores at each dose, with the baseline."""
+    import numpy as np
+
+    if "dose" not in scores.coords:
+        yield None, scores
+        return
+    dose = scores["dose"].to_numpy()
+    for value in np.unique(dose[~np.isnan(dose)]):
+        yield float(value), scores.isel(lesion=np.flatnonzero((dose == value) | np.isnan(dose)))

@@ -1,0 +1,92 @@
+"""Preservation: how much of a model is left when only some of its neurons are kept."""
+
+import numpy as np
+import xarray as xr
+
+from ...store.errors import InputError
+from .effects import attrs_of
+from .estimates import (
+    Correction,
+    bootstrap,
+    corrected,
+    intervals,
+    p_against,
+    per_item,
+)
+from .measures import METRICS, Metric, measure
+from .rows import inputs_of, rows_of
+
+
+def preservation(
+    scores: xr.Dataset,
+    *,
+    by: str = "condition",
+    metric: Metric = "loss",
+    correction: Correction = "fdr",
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """How far a model holds up when all neurons but those of a series of networks are silenced.
+
+    Parameters
+    ----------
+    scores
+        From `actome.score` with ``keep_only=True``, the networks being the points of the curve: see
+        `unions` and `top_fractions`. The controls keep as many random neurons of each layer.
+    by, metric, correction, n_bootstrap, seed
+        As for `lesion_effects`.
+
+    Returns
+    -------
+    Dataset of kind "preservation", ``point`` in the order of the neurons kept
+
+    effect, low, high : (point, condition), above the whole model, in units of the metric
+    control : (point, draw, condition), the same of each random set
+    p_value : (point, condition), (1 + sets that hold up at least as well) / (1 + sets)
+    p_corrected : (point, condition)
+    n_kept, share_kept : (point), neurons
+    shared : (point), the mean share of a random set's neurons that are the network's own: where this
+        keeps more than half of a layer there are too few others
+    baseline : (condition), the metric of the whole model
+
+    Raises
+    ------
+    InputError, InputTypeError
+        As for `lesion_effects`; the scores are of lesions that keep the others.
+    """
+    rows = rows_of(scores, "preservation")
+    if not inputs_of(scores).get("keep_only", False):
+        raise InputError("preservation takes scores made with keep_only=True; these lesion the networks")
+    measured = measure(scores, metric, by, int(rows.baseline[0]))
+    change = measured.total - measured.total[rows.baseline]
+    effects = per_item(change, measured)
+    n_kept = scores["network"].sum(("layer", "neuron")).to_numpy()[rows.target]
+    order = np.argsort(n_kept, kind="stable")
+    target, control = rows.target[order], rows.control[order]
+    effect, null = effects[target], effects[control]
+    low, high = intervals(*bootstrap(change[target], measured, n_bootstrap, seed))
+    p = p_against(-effect, -null)  # to lose less is to preserve more
+    dims = ("point", by)
+    shared = {}
+    if "shared" in scores.coords and control.size:
+        shared["shared"] = ("point", scores["shared"].to_numpy()[control].mean(axis=1))
+    n_neurons = scores.sizes["layer"] * scores.sizes["neuron"]
+    return xr.Dataset(
+        {
+            "effect": (dims, effect, {"units": METRICS[metric][1]}),
+            "low": (dims, low),
+            "high": (dims, high),
+            "control": (("point", "draw", by), null),
+            "p_value": (dims, p),
+            "p_corrected": (dims, corrected(p, correction)),
+            "baseline": (by, per_item(measured.total[rows.baseline], measured)[0]),
+            "n_kept": ("point", n_kept[order]),
+            "share_kept": ("point", n_kept[order] / n_neurons),
+            **shared,
+        },
+        coords={
+            "point": np.array(rows.names, dtype=object)[order],
+            by: measured.values.astype(object),
+        },
+        attrs=attrs_of(scores, "preservation", by, metric, correction, n_bootstrap, seed),
+    )

@@ -1,0 +1,143 @@
+"""Which lesion of some scores is which: the baseline, each network, and the controls that belong to it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ...store.errors import InputError, InputTypeError
+from ...store.schema import text_array
+
+Index = npt.NDArray[np.intp]
+_MATCHED = "matched"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Places along ``lesion``.
+
+    Attributes
+    ----------
+    baseline
+        (1): the model left whole.
+    names
+        Of the networks.
+    target
+        (network).
+    control
+        (network, draw): the matched random controls.
+    others
+        Controls of other kinds: kind -> (network, draw).
+    """
+
+    baseline: Index
+    names: list[str]
+    target: Index
+    control: Index
+    others: dict[str, Index]
+
+
+def rows_of(scores: xr.Dataset, who: str, dose: float | None = None) -> Rows:
+    """Find the rows of one dose; where the scores have no doses, of all.
+
+    Raises
+    ------
+    InputTypeError
+        Something else than scores was given to `who`.
+    InputError
+        There is not one baseline and a target at least; a name comes twice; the networks have
+        different numbers of controls; there are several doses and none was chosen, or no such one.
+    """
+    check_scores(scores, who)
+    role, target = (text_array(scores[c].to_numpy()) for c in ("role", "target"))
+    here = _at_dose(scores, role, dose)
+    is_target = here & (role == "target")
+    order = list(dict.fromkeys(target[role == "target"].tolist()))  # the same at every dose
+    names = sorted(target[is_target].tolist(), key=order.index)
+    baseline = np.flatnonzero(role == "baseline")
+    if len(baseline) != 1 or not names:
+        raise InputError(f"the scores must hold one baseline and a target at least, got {sorted(set(role))}")
+    if len(set(names)) < len(names):
+        raise InputError(f"a network's name comes twice: {names}")
+    kind = _control_kinds(scores, role)
+    draw = scores["draw"].to_numpy() if "draw" in scores.coords else np.arange(len(role))
+    controls = {
+        k: _per_network(here & (role == "control") & (kind == k), target, names, draw)
+        for k in dict.fromkeys(kind[role == "control"].tolist())
+    }
+    matched = controls.pop(_MATCHED, np.empty((len(names), 0), dtype=np.intp))
+    return Rows(baseline, names, _per_network(is_target, target, names, draw)[:, 0], matched, controls)
+
+
+def check_scores(scores: object, who: str) -> None:
+    """Refuse what is no result of `actome.score`, and prompts that took part in selecting what they score."""
+    needed = {"logprob", "network", "role", "target"}
+    if not isinstance(scores, xr.Dataset) or not needed <= set(scores.variables):
+        raise InputTypeError(f"{who} takes scores from actome.score")
+    selected = set(selected_on(scores))
+    both = [p for p in text_array(scores["prompt"].to_numpy()).tolist() if p in selected]
+    if both:
+        raise InputError(
+            f"{len(both)} of the scored prompts, such as {both[0]!r}, took part in selecting the networks; "
+            "their effects would be too large: leave them out, or score others"
+        )
+
+
+def selected_on(scores: xr.Dataset) -> list[str]:
+    """Return the prompts that selected the networks, where the scores say."""
+    return [str(p) for p in scores.attrs.get("selected_on", inputs_of(scores).get("selected_on")) or ()]
+
+
+def inputs_of(scores: xr.Dataset) -> dict[str, object]:
+    """Return the settings of `actome.score`; {} where the scores do not hold them."""
+    inputs = scores.attrs.get("inputs", {})
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def n_lesioned(scores: xr.Dataset) -> npt.NDArray[np.int64]:
+    """Return how many neurons each lesion changes: (lesion)."""
+    size = np.asarray(scores["network"].sum(("layer", "neuron")).to_numpy(), dtype=np.int64)
+    keep_only = bool(inputs_of(scores).get("keep_only", False))
+    return scores.sizes["layer"] * scores.sizes["neuron"] - size if keep_only else size
+
+
+def doses_of(scores: xr.Dataset) -> list[float]:
+    """Return the doses of the targets in rising order; none where they differ in nothing."""
+    if "dose" not in scores.coords:
+        return []
+    dose = np.asarray(scores["dose"].to_numpy(), dtype=np.float64)
+    is_target = text_array(scores["role"].to_numpy()) == "target"
+    return [float(d) for d in np.unique(dose[is_target & np.isfinite(dose)])]
+
+
+def _at_dose(scores: xr.Dataset, role: npt.NDArray[np.str_], dose: float | None) -> npt.NDArray[np.bool_]:
+    doses = doses_of(scores)
+    if dose is None:
+        if len(doses) > 1:
+            raise InputError(
+                f"the scores hold the doses {doses}; choose one with dose=, or use dose_response"
+            )
+        return np.ones(len(role), dtype=bool)
+    if dose not in doses:
+        raise InputError(f"dose must be one of those scored, {doses}, got {dose}")
+    return np.asarray((scores["dose"].to_numpy() == dose) | (role == "baseline"), dtype=bool)
+
+
+def _control_kinds(scores: xr.Dataset, role: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
+    if "control_kind" not in scores.coords:
+        return np.full(len(role), _MATCHED)
+    kind = text_array(scores["control_kind"].to_numpy())
+    return np.where(kind == "", _MATCHED, kind)
+
+
+def _per_network(
+    chosen: npt.NDArray[np.bool_], target: npt.NDArray[np.str_], names: list[str], draw: npt.NDArray[np.int64]
+) -> Index:
+    """Places of each network's controls, as many of each, in the order of their draws: (network, draw)."""
+    places = [np.flatnonzero(chosen & (target == name)) for name in names]
+    places = [p[np.argsort(draw[p], kind="stable")] for p in places]
+    draws = {name: len(p) for name, p in zip(names, places, strict=True)}
+    if len(set(draws.values())) > 1:
+        raise InputError(f"the networks have different numbers of controls: {draws}")
+    return np.stack(places)

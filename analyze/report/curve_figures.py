@@ -1,0 +1,78 @@
+"""Curves over doses, gains or neurons kept, with their intervals and the band of the controls."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from .figures import CONTROL, CONTROL_MEAN, OTHER, OWN, drawable_labels, fit, new_figure, picture, quiet
+from .page import Picture
+
+Float64 = npt.NDArray[np.float64]
+
+
+def draw_dose_curves(
+    doses: Float64,
+    effect: Float64,
+    interval: tuple[Float64, Float64],
+    control: Float64,
+    names: Sequence[str],
+    *,
+    own: int | None,
+    neutral: float,
+    units: str,
+    title: str,
+) -> Picture:
+    """Draw one network's effects (dose, condition), beside its controls' (draw, dose, condition).
+
+    With an own condition the others stay pale, and the band is that of the controls on it; without one
+    the band is over all conditions.
+    """
+    figure = new_figure(520, 250)
+    axes = quiet(figure.add_subplot())
+    beside = control if own is None else control[:, :, [own]]
+    if len(control):
+        low, high = np.nanmin(beside, axis=(0, 2)), np.nanmax(beside, axis=(0, 2))
+        axes.fill_between(doses, low, high, color=CONTROL, alpha=0.3, linewidth=0)
+        axes.plot(doses, np.nanmean(beside, axis=(0, 2)), color=CONTROL_MEAN, linewidth=1.1, linestyle="--")
+    for j in range(len(names)):
+        if j != own:
+            axes.plot(doses, effect[:, j], color=OTHER, linewidth=1.1, marker="o", markersize=2.5)
+    if own is not None:
+        axes.fill_between(doses, interval[0][:, own], interval[1][:, own], color=OWN, alpha=0.2, linewidth=0)
+        axes.plot(doses, effect[:, own], color=OWN, linewidth=1.6, marker="o", markersize=3.5)
+    axes.axhline(0, color="#999999", linewidth=0.7)
+    axes.axvline(neutral, color="#999999", linewidth=0.7, linestyle=":")
+    axes.set(xlabel="dose", ylabel=units)
+    axes.set_xticks(doses, [f"{d:g}" for d in doses])
+    fit(figure)
+    return picture(figure, f"Effects of {len(doses)} doses on {len(names)} conditions", title)
+
+
+def draw_preservation(
+    n_kept: Float64,
+    effect: Float64,
+    interval: tuple[Float64, Float64],
+    control: Float64,
+    *,
+    limits: tuple[float, float],
+    units: str,
+    title: str,
+) -> Picture:
+    """Draw what one condition loses (point) by the neurons kept, beside random sets (point, draw)."""
+    figure = new_figure(520, 230)
+    axes = quiet(figure.add_subplot())
+    if control.shape[1]:
+        axes.fill_between(
+            n_kept, control.min(axis=1), control.max(axis=1), color=CONTROL, alpha=0.3, linewidth=0
+        )
+        axes.plot(n_kept, control.mean(axis=1), color=CONTROL_MEAN, linewidth=1.1, linestyle="--")
+    axes.fill_between(n_kept, *interval, color=OWN, alpha=0.2, linewidth=0)
+    axes.plot(n_kept, effect, color=OWN, linewidth=1.6, marker="o", markersize=3.5)
+    axes.axhline(0, color="#999999", linewidth=0.7)
+    if n_kept.min() > 0 and n_kept.max() > 20 * n_kept.min():
+        axes.set_xscale("log")
+    axes.set(xlabel="neurons kept", ylabel=units, ylim=limits)
+    fit(figure)
+    name = drawable_labels([title])[0][0]
+    return picture(figure, f"Loss of {name} against the neurons kept", title)

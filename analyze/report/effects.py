@@ -1,0 +1,85 @@
+"""What `lesion_effects` found, in memory, its dims in a known order."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from .wording import decimal
+
+Float64 = npt.NDArray[np.float64]
+
+_LEVELS = ("perplexity", "accuracy")
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Effects (network, condition), with the draws of the controls between.
+
+    Attributes
+    ----------
+    level, baseline
+        What the effect is a change of, (network, condition) and (condition), named `level_name`; NaN and
+        "" where there is nothing such.
+    own_conditions
+        Place of each network's own condition; None where it has none.
+    """
+
+    networks: list[str]
+    conditions: list[str]
+    by: str
+    units: str
+    effect: Float64
+    low: Float64
+    high: Float64
+    control: Float64
+    p_value: Float64
+    p_corrected: Float64
+    level_name: str
+    level: Float64
+    baseline: Float64
+    size: list[int | None]
+    own_conditions: list[int | None]
+
+    @classmethod
+    def of(cls, ds: xr.Dataset) -> "Effects":
+        """Read a Dataset of effects."""
+        by = str(ds.attrs.get("by", next(d for d in ds["effect"].dims if d != "network")))
+        networks, conditions = ([str(n) for n in ds[d].to_numpy()] for d in ("network", by))
+        missing = ds["effect"] * np.nan
+        names = ("effect", "low", "high", "p_value", "p_corrected")
+        arrays = {v: _array(ds.get(v, missing), "network", by) for v in names}
+        level_name = next((v for v in _LEVELS if v in ds), "")
+        baseline = ds.get(f"{level_name}_baseline", missing.isel(network=0))
+        return cls(
+            networks=networks,
+            conditions=conditions,
+            by=by,
+            units=str(ds["effect"].attrs.get("units", "nats per token")),
+            control=_array(ds["control"], "network", "draw", by),
+            level_name=level_name,
+            level=_array(ds.get(level_name, missing), "network", by),
+            baseline=_array(baseline, by),
+            size=[int(n) for n in ds["size"].to_numpy()] if "size" in ds else [None] * len(networks),
+            own_conditions=_own(ds, networks, conditions),
+            **arrays,
+        )
+
+    def own(self, i: int) -> int | None:
+        """Return which condition a network serves: the one stated, else the one of its name."""
+        return self.own_conditions[i]
+
+    def with_interval(self, i: int, j: int) -> tuple[str, str]:
+        """Write an effect, and its interval."""
+        effect, low, high = (decimal(float(a[i, j])) for a in (self.effect, self.low, self.high))
+        return effect, f"{low} to {high}"
+
+
+def _array(values: xr.DataArray, *dims: str) -> Float64:
+    return np.asarray(values.transpose(*dims).to_numpy(), dtype=np.float64)
+
+
+def _own(ds: xr.Dataset, networks: list[str], conditions: list[str]) -> list[int | None]:
+    stated = [str(n) for n in ds["own"].to_numpy()] if "own" in ds else networks
+    return [conditions.index(n) if n in conditions else None for n in stated]

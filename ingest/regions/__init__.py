@@ -1,0 +1,1 @@
+"""Regions applied to a model: lesions, scores beside random controls, sweeps, frozen training."""

@@ -1,0 +1,91 @@
+"""Other decompositions against scikit-learn and planted networks."""
+
+import numpy as np
+import pytest
+import sklearn.decomposition
+
+from actome.analyze.components.decompose import decompose
+from actome.analyze.components.ica import group_ica
+from actome.analyze.components.networks import networks
+from actome.analyze.threshold import Top
+from actome.store.errors import ActomeError
+from actome.store.phantom import phantom
+
+N = 3
+
+
+@pytest.fixture(scope="module")
+def ds():
+    return phantom(
+        n_prompts=4, n_tokens=(25, 40), n_layers=2, n_neurons=100, effect=0.0, fraction=0.06,
+        n_networks=N, network_gain=3.0, network_spread=2.0,
+    )  # fmt: skip
+
+
+def flat(maps):
+    return np.asarray(maps).reshape(len(maps), -1)
+
+
+def match(maps, truth):
+    return np.abs(np.corrcoef(flat(maps), flat(truth))[: len(maps), len(maps) :]).max(axis=0)
+
+
+def rows_of(ds):
+    valid = (ds["token_id"] != -1).to_numpy()
+    return flat(ds["activation"].to_numpy().astype(float)[valid])
+
+
+def test_decompose__ica_is_group_ica(ds):
+    options = {"n_components": N, "n_runs": 3, "null": 0, "mode": "temporal"}
+    assert decompose(ds, method="ica", **options).identical(group_ica(ds, **options))
+
+
+def test_decompose__pca_is_that_of_all_tokens(ds):
+    result = decompose(ds, method="pca", n_components=N, n_runs=1, standardize=False)
+    theirs = sklearn.decomposition.PCA(N).fit(rows_of(ds))
+    maps, share = flat(result["component_map"]), result["explained_variance"].to_numpy()
+    order = np.argsort(-share)
+    assert np.abs(np.corrcoef(maps[order], theirs.components_)[:N, N:].diagonal()).min() > 0.999
+    np.testing.assert_allclose(share[order], theirs.explained_variance_ratio_, rtol=5e-3)
+
+
+def test_decompose__pca_has_a_stability(ds):
+    result = decompose(ds, method="pca", n_components=N, n_runs=6)
+    assert ((result["stability"] >= 0) & (result["stability"] <= 1)).all()
+    assert result["stability"].max() > 0.7
+
+
+@pytest.mark.parametrize(("method", "K"), [("dictionary", N), ("nmf", N + 1)])  # one for what is always there
+def test_decompose__finds_the_planted_networks(method, K, ds):
+    result = decompose(ds, method=method, n_components=K, sparsity=0.5)
+    assert match(result["component_map"], ds["true_network"]).min() > 0.9
+    maps = flat(result["component_map"])
+    np.testing.assert_allclose(maps.mean(axis=1), 0, atol=1e-9)
+    np.testing.assert_allclose(maps.std(axis=1), 1)
+    assert result["stability"].isnull().all()
+    assert (np.diff(result["explained_variance"]) <= 0).all()
+    assert networks(result, Top(0.06)).sum() == K * 12
+    assert result.attrs["measure"] == ("magnitude" if method == "nmf" else "signed")
+
+
+@pytest.mark.parametrize("method", ["dictionary", "nmf"])
+def test_decompose__does_not_depend_on_chunks(method, ds):
+    options = {"method": method, "n_components": N, "n_epochs": 1, "sparsity": 0.5}
+    a, b = (decompose(d, **options) for d in (ds, ds.chunk(prompt=5, layer=1)))
+    assert match(a["component_map"], b["component_map"]).min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "svd"}, "method must be 'ica', 'pca', 'dictionary' or 'nmf', got 'svd'"),
+        ({"method": "pca", "mode": "temporal"}, "method 'pca' takes no mode; those are for 'ica'"),
+        ({"method": "nmf", "n_epochs": 0}, "n_epochs must be at least 1, got 0"),
+        ({"method": "pca", "n_components": 0}, "n_components must be at least 1, got 0"),
+        ({"method": "dictionary", "sparsity": 1e6}, "3 of 3 maps are empty at sparsity"),
+    ],
+)
+def test_decompose__refuses(options, message, ds):
+    with pytest.raises(ValueError, match=message) as caught:
+        decompose(ds, **{"n_components": N, **options})
+    assert isinstance(caught.value, ActomeError)

@@ -1,0 +1,83 @@
+"""Networks are told from noise: by the null, by stability, by halves."""
+
+import numpy as np
+import pytest
+
+from actome.analyze.components.ica import group_ica
+from actome.analyze.components.null import Null
+from actome.store.phantom import phantom
+
+
+def noise(seed, **options):
+    made = {"n_prompts": 4, "n_tokens": (20, 40), "n_layers": 2, "n_neurons": 150, "effect": 0.0}
+    return phantom(**{**made, **options}, autocorrelation=0.4, seed=seed)
+
+
+def planted(seed, **options):
+    networks = {"n_networks": 4, "network_gain": 4.0, "network_spread": 1.5, "network_overlap": True}
+    return noise(seed, **{**networks, "network_autocorrelation": 0.5, "fraction": 0.05, **options})
+
+
+def match(result, ds):
+    """|correlation| of every true network with its best component, and which that is.
+
+    Of standardized neurons the truth is a network over the standard deviation: less where two meet.
+    """
+    network = ds["true_network"].astype(float)
+    if result.attrs["standardize"]:
+        network = network / ds["activation"].std(("prompt", "token"))
+    maps, truth = (x.to_numpy().reshape(len(x), -1) for x in (result["component_map"], network))
+    similarity = np.abs(np.corrcoef(maps, truth)[: len(maps), len(maps) :])
+    return similarity.max(axis=0), similarity.argmax(axis=0)
+
+
+def test_null__p_is_the_larger_share_of_draws_that_gave_as_much():
+    null = Null(np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 3.0]))
+    p = null.p_value(np.array([0.5, 0.25, 0.5]), np.array([5.0, 5.0, 0.5]))
+    np.testing.assert_allclose(p, [1 / 4, 2 / 4, 1])
+
+
+def test_null__rejects_noise_and_keeps_what_is_planted():
+    ds = planted(0, n_tokens=(60, 80))
+    result = group_ica(ds, n_components=7, n_runs=5)
+    recovered, which = match(result, ds)
+    assert recovered.min() > 0.95
+    network = result["is_network"].to_numpy()
+    assert np.flatnonzero(network).tolist() == sorted(which.tolist())
+    stability, halves = result["stability"].to_numpy(), result["split_half"].to_numpy()
+    assert stability[network].min() > stability[~network].max() + 0.2
+    assert halves[network].min() > halves[~network].max() + 0.2
+    assert result["p_value"].min() == 1 / 20 and result.sizes["draw"] == 19
+    assert not group_ica(noise(0), n_components=4, n_runs=5)["is_network"].any()
+
+
+def test_null__is_left_out_where_it_is_not_asked_for_or_means_nothing():
+    ds = noise(0, n_neurons=40)
+    for options in ({"null": 0, "n_runs": 2}, {"n_runs": 1}):
+        result = group_ica(ds, n_components=2, **options)
+        assert not {"p_value", "is_network", "null_stability"} & set(result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["spatial", "temporal"])
+def test_null__has_no_network_in_noise_in_95_percent_of_runs(mode):
+    found = [
+        bool(group_ica(noise(seed), n_components=5, n_runs=6, seed=seed, mode=mode)["is_network"].any())
+        for seed in range(60)
+    ]
+    # the 99 % point of the binomial at the nominal .05
+    assert sum(found) <= 8 if mode == "temporal" else sum(found) <= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("seed", range(10))
+def test_group_ica__recovers_sources_that_overlap_differ_and_persist(seed, standardize):
+    ds = planted(seed, n_prompts=10, n_tokens=(60, 120), n_neurons=400, n_networks=6)
+    result = group_ica(ds, n_components=10, n_runs=8, seed=seed, standardize=standardize)
+    recovered, which = match(result, ds)
+    assert recovered.min() >= 0.99
+    network = result["is_network"].to_numpy()
+    assert network[which].all() and network.sum() == 6
+    stability = result["stability"].to_numpy()
+    assert stability[network].min() > stability[~network].max()

@@ -1,0 +1,122 @@
+"""The sections on lesions: the matrix with intervals, selectivity, doses, preservation, pruning."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import actome
+from actome.analyze.perturbation.doses import amplification, dose_response
+from actome.analyze.perturbation.effects import lesion_effects
+from actome.analyze.perturbation.preservation import preservation
+from actome.analyze.report.wording import decimal
+from actome.store.errors import InputError
+
+from ..perturbation.synthetic import make_scores
+from .test_report import page
+
+TARGETS = ("fr", "other")
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "report.html"
+
+
+def test_lesions__show_the_matrix_with_intervals_and_what_survives_the_correction(rng, out):
+    ds = lesion_effects(make_scores(rng, targets=TARGETS, draws=99, own=1.0, n_prompts=20), n_bootstrap=100)
+    shown = page(ds, out=out)
+    assert shown.sections == ["summary", "lesions", "provenance"]
+    one = ds.sel(network="fr", condition="fr")
+    assert one["p_corrected"] <= 0.05
+    assert f"{decimal(float(one['effect']))} \u2022" in shown.text
+    assert f"{decimal(float(one['low']))} to {decimal(float(one['high']))}" in shown.text
+    assert "Benjamini and Hochberg" in shown.text and "exchangeable" in shown.text
+
+
+def test_lesions__say_how_a_networks_own_condition_is_known(rng, out):
+    scores = make_scores(rng, targets=("fr", "en x"), own=1.0, n_prompts=20)
+    text = page(lesion_effects(scores, n_bootstrap=20), out=out).text
+    assert "frgiven" in text and "enchosen on the other half" in text
+    assert "1 of the 1 network named as a condition" in text
+
+
+def test_lesions__show_controls_of_every_kind(rng, out):
+    scores = make_scores(rng, targets=("fr",), draws=3)
+    kind = np.array(["", "", "matched", "matched", "least_selective"], dtype=object)
+    copies = scores["logprob"].where(scores["role"] != "control").expand_dims(copy=2)
+    ds = scores.assign_coords(control_kind=("lesion", kind)).assign(logprob_untrained=copies)
+    ds = lesion_effects(ds, n_bootstrap=5)
+    text = page(ds, out=out).text
+    assert "least selective" in text and "untrained" in text
+    assert decimal(ds["other_control"].sel(condition="fr").item()) in text
+    assert "What the controls do" not in page(lesion_effects(scores, n_bootstrap=5), out=out).text
+
+
+def test_lesions__of_accuracy_show_no_perplexity(rng, out):
+    scores = make_scores(rng, targets=TARGETS)
+    hit = xr.where(scores["logprob"].notnull(), rng.random(scores["logprob"].shape) < 0.5, -1)
+    shown = page(lesion_effects(scores.assign(hit=hit), metric="hit", n_bootstrap=20), out=out)
+    assert "Accuracy of each condition" in shown.text and "share of the tokens" in shown.text
+    assert "erplexity" not in shown.text
+
+
+@pytest.mark.parametrize("draws", [0, 4])
+def test_doses__show_a_panel_a_network_and_the_slopes(rng, out, draws):
+    scores = make_scores(rng, targets=TARGETS, doses=[0.5, 2.0], own=0.5, draws=draws, kind="scale")
+    curves = dose_response(scores, n_bootstrap=20), amplification(scores, n_bootstrap=20)
+    for ds, anchor in zip(curves, ("doses", "gains"), strict=True):
+        shown = page(ds, out=out)
+        assert shown.sections == ["summary", anchor, "provenance"]
+        assert sum(src.startswith("data:image/png") for src in shown.loaded) == 2
+        assert "are multiplied by the dose" in shown.text
+        assert ("There are no controls" in shown.text) == (draws == 0)
+
+
+def test_preservation__shows_a_panel_a_condition_and_the_perplexities(rng, out):
+    scores = make_scores(rng, targets=("top 1 %", "top 10 %"), effect=0.5, keep_only=True)
+    ds = preservation(scores, n_bootstrap=20)
+    shown = page(ds, out=out)
+    assert shown.sections == ["summary", "preservation", "provenance"]
+    assert sum(src.startswith("data:image/png") for src in shown.loaded) == 2
+    perplexity = float(np.exp(ds["effect"] + ds["baseline"])[0, 0])
+    assert f"{perplexity:.3g}" in shown.text and "all (baseline)" in shown.text
+
+
+def pruning(**attrs) -> xr.Dataset:
+    return xr.Dataset(
+        {
+            "perplexity": (("model", "condition"), np.array([[10.0, 20.0], [20.0, 20.0]])),
+            "parameters": ("model", [1_000_000, 750_000]),
+            "neurons": ("model", [4096, 2048]),
+            "width": ("model", [1024, 600]),
+            "seconds": (("model", "repeat"), np.ones((2, 3))),
+            "tokens_per_second": ("model", [1234.0, 2468.0]),
+        },
+        coords={
+            "model": np.array(["before", "after"], dtype=object),
+            "condition": np.array(["en", "fr"], dtype=object),
+        },
+        attrs={"kind": "pruning", "by": "condition", "removed": [500, 12], "filled": [0, 0], **attrs},
+    )
+
+
+def test_pruning__shows_what_is_saved_and_what_it_costs(out):
+    shown = page(pruning(), out=out)
+    assert shown.sections == ["summary", "pruning", "provenance"]
+    for text in (
+        "512 neurons of the MLPs removed",
+        "750,000",
+        "75.0 %",
+        "200.0 %",
+        "0.693",
+        "Nothing makes up",
+    ):
+        assert text in shown.text
+    filled = page(pruning(filled=[0, 488], compensate=True), out=out).text
+    assert "488 neurons of zero weights" in filled and "added to the biases" in filled
+
+
+def test_report__refuses_curves_that_lack_something(rng, out):
+    ds = preservation(make_scores(rng, keep_only=True), n_bootstrap=5).drop_vars("n_kept")
+    with pytest.raises(InputError, match=r"of kind 'preservation' but lacks \['n_kept'\]"):
+        actome.report(ds, out=out)
