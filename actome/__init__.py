@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .analyze.components.decompose import decompose
     from .analyze.components.descriptions import describe_networks
     from .analyze.components.ica import group_ica
     from .analyze.components.labelling import label_components
@@ -98,6 +99,7 @@ _HOME = {
     "Z": "analyze.threshold",
     "Top": "analyze.threshold",
     "group_ica": "analyze.components.ica",
+    "decompose": "analyze.components.decompose",
     "networks": "analyze.components.networks",
     "overlap": "analyze.overlap",
     "identify": "analyze.reliability.identification",
@@ -181,6 +183,7 @@ __all__ = [
     "connectivity",
     "connectivity_difference",
     "cross_fit",
+    "decompose",
     "describe_networks",
     "design_matrix",
     "dose_response",

@@ -229,3 +229,41 @@ def test_lesion__takes_the_seed_of_the_controls_and_the_device(call, tmp_path):
     assert not np.array_equal(*drawn)
     status, _, err = call("lesion", *common[:-1], "nowhere", "-o", tmp_path / "x.zarr")
     assert status == 2 and "device 'nowhere' cannot be used" in err
+
+
+@pytest.fixture(scope="module")
+def networks_recording(tmp_path_factory):
+    ds = phantom(
+        n_prompts=4,
+        n_tokens=(60, 80),
+        n_layers=2,
+        n_neurons=60,
+        effect=0.0,
+        n_networks=3,
+        network_gain=4.0,
+        seed=1,
+    )
+    return save(ds, tmp_path_factory.mktemp("networks") / "n.zarr")
+
+
+def test_ica__says_which_components_are_networks(call, networks_recording, tmp_path):
+    out = tmp_path / "i.zarr"
+    how = ("--mode", "temporal", "--solver", "picard", "--runs", 3)
+    status, printed, _ = call("ica", networks_recording, "-k", 3, *how, "-o", out)
+    assert status == 0 and printed.count(", p 0.05, network\n") == 3
+    assert printed.endswith("3 of 3 components are networks (p of at most .05)\n")
+    saved = open_recording(out)
+    assert (saved.attrs["mode"], saved.attrs["solver"]) == ("temporal", "picard")
+    assert saved["is_network"].all()
+
+
+def test_ica__takes_windows_criteria_and_groups(call, networks_recording, tmp_path):
+    how = ("--window", 1, "--group", "cca", "--null", 0, "--runs", 2)
+    status, printed, _ = call("ica", networks_recording, "-k", "parallel", *how, "-o", tmp_path / "w.zarr")
+    assert status == 0 and "(layers from 1): stability" in printed and ", p" not in printed
+    share = ("-k", "0.3", "--runs", 1)
+    status, printed, _ = call("ica", networks_recording, *share, "-o", tmp_path / "s.zarr")
+    assert status == 0 and "stability nan" in printed
+    for wrong in ("many", "nan", "1.5"):
+        status, _, err = call("ica", networks_recording, "-k", wrong, "-o", tmp_path / "x.zarr")
+        assert status == 2 and "share of the variance" in err

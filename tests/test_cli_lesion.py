@@ -22,6 +22,7 @@ def test_lesion__doses_parts_and_readings(call, tmp_path):
     status, printed, err = call("lesion", *common, *options, "--part", "0/1")
     assert status == 0, err
     assert "amount 0\n" in printed and "amount 0.5\n" in printed
+    assert "(p " in printed  # of its control
     scores = actome.open(out)
     assert {"hit", "kl"} <= set(scores.data_vars) and scores.sizes["lesion"] == 5
     assert scores.attrs["inputs"]["keep_only"] is True

@@ -1,37 +1,11 @@
-"""Commands that analyse: `ica`, `overlap`, `identify` and `report`."""
+"""Commands that analyse: `overlap`, `identify` and `report`."""
 
 import json
 from typing import Annotated
 
 import typer
 
-from .options import CatalogOption, Json, Measure, Out, Recording, Site, masks_of, refuse_taken
-
-
-def ica(
-    name: Recording,
-    out: Out,
-    components: Annotated[int, typer.Option("--components", "-k", help="Components of the group.")] = 10,
-    subject: Annotated[str, typer.Option(help="'prompt', or a label.")] = "prompt",
-    runs: Annotated[int, typer.Option(help="Repeats with bootstrapped subjects.")] = 10,
-    seed: Annotated[int, typer.Option(help="Draws the bootstraps and the starts.")] = 0,
-    standardize: Annotated[bool, typer.Option(help="Give every neuron unit variance.")] = True,
-    site: Site = None,
-    catalog: CatalogOption = None,
-) -> None:
-    """Decompose a recording into networks and say how stable each is."""
-    from ..analyze.components.ica import group_ica
-    from ..store.archive import open as open_recording
-    from ..store.results import save_result
-
-    refuse_taken(out)
-    ds = open_recording(name, site=site, catalog=catalog)
-    result = group_ica(
-        ds, n_components=components, subject=subject, n_runs=runs, seed=seed, standardize=standardize
-    )
-    save_result(result, out, derived_from=ds.attrs.get("manifest_digest"))
-    for i, value in enumerate(result["stability"].to_numpy()):
-        print(f"component {i}: stability {value:.3f}")
+from .options import CatalogOption, Json, Measure, Out, Recording, Site, masks_of
 
 
 def overlap(

@@ -65,7 +65,16 @@ def lesion(
     for dose, one in _by_dose(scores):
         if dose is not None:
             print(f"amount {dose:g}")
-        print(lesion_effects(one)["effect"].to_pandas().round(3).to_string())
+        print(_table(lesion_effects(one)))
+
+
+def _table(effects: Any) -> str:
+    """Tabulate the rise of the loss, and behind it p against the controls where there are any."""
+    effect, p = (effects[v].to_pandas() for v in ("effect", "p_value"))
+    shown = effect.map("{:.3f}".format)
+    if p.notna().to_numpy().any():
+        shown += p.map(" (p {:.2g})".format)
+    return str(shown.to_string())
 
 
 def _doses(amounts: list[float] | None) -> float | list[float] | None:

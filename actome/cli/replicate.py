@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-_BLOCKS, _NETWORKS = "2311.10898", "2502.20408"
+_BLOCKS, _NETWORKS, _REGIONS = "2311.10898", "2502.20408", "2310.14928"
 
 
 def replicate(
-    study: Annotated[str, typer.Argument(help=f"Its number on arXiv: {_BLOCKS} or {_NETWORKS}.")],
+    study: Annotated[str, typer.Argument(help=f"Its number on arXiv: {_BLOCKS}, {_NETWORKS} or {_REGIONS}.")],
     model: Annotated[
         str, typer.Option("--model", "-m", help="'demo', a Hugging Face id, or a local folder.")
     ],
@@ -18,7 +18,8 @@ def replicate(
         list[str] | None,
         typer.Option(
             help=f"A paradigm's YAML or the name of a shipped one; {_NETWORKS}: may be given again, each a "
-            f"data set. [{_BLOCKS}: tasks, languages for the demo; {_NETWORKS}: all that ship]"
+            f"data set. [{_BLOCKS}: tasks, languages for the demo; {_NETWORKS}: all that ship; {_REGIONS}: "
+            "languages]"
         ),
     ] = None,
     site: Annotated[
@@ -51,7 +52,7 @@ def replicate(
     ] = None,
     permutations: Annotated[int | None, typer.Option(help=f"{_BLOCKS}: Of the tests. [200]")] = None,
     part: Annotated[
-        str | None, typer.Option(help=f"{_NETWORKS}: Part of the study: networks. [networks]")
+        str | None, typer.Option(help=f"{_NETWORKS}: Part of the study: networks, lesions or all. [networks]")
     ] = None,
     mode: Annotated[
         str | None,
@@ -70,6 +71,23 @@ def replicate(
     runs: Annotated[
         int | None,
         typer.Option(help=f"{_NETWORKS}: Repeats of a decomposition, for its stability. [10]"),
+    ] = None,
+    controls: Annotated[
+        int | None,
+        typer.Option(help=f"Random controls of every lesion. [{_NETWORKS}: 4; {_REGIONS}: 3]"),
+    ] = None,
+    scored: Annotated[
+        int | None, typer.Option(help=f"{_NETWORKS}: Of each data set, scored under lesions. [30]")
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(help=f"{_REGIONS}: The condition to train on. [the one the model foretells worst]"),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help=f"{_REGIONS}: Updates of the training. [20]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help=f"{_REGIONS}: Of the training. [1e-4]")] = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(help=f"{_REGIONS}: Questions, a YAML with item and correct. [ten on Linux and Python]"),
     ] = None,
 ) -> None:
     """Repeat a published study on a model; print its statements, and write the report."""
@@ -92,6 +110,12 @@ def replicate(
         "n_components": components,
         "n_samples": samples,
         "n_runs": runs,
+        "n_controls": controls,
+        "n_scored": scored,
+        "language": language,
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "probe": probe,
     }
     options = {name: value for name, value in given.items() if value is not None}
     outcome = run(study, model=model, out=out, **options)

@@ -20,7 +20,7 @@ class Study:
 STUDIES: Final[dict[str, Study]] = {
     "2311.10898": Study("On Functional Activations in Deep Neural Networks", "block_design"),
     "2502.20408": Study("Functional Networks and Key Neurons", "functional_networks"),
-    "2310.14928": Study("Unveiling Linguistic Regions in Large Language Models", "linguistic_region"),
+    "2310.14928": Study("Unveiling A Core Linguistic Region in Large Language Models", "linguistic_region"),
 }
 
 
@@ -32,8 +32,8 @@ def replicate(study: str, **options: Any) -> str:
     study
         Its number on arXiv: a key of `STUDIES`.
     **options
-        ``model``, ``out`` and the options of the study: see `block_design.run` and
-        `functional_networks.run`.
+        ``model``, ``out`` and the options of the study: see `block_design.run`,
+        `functional_networks.run` and `linguistic_region.run`.
 
     Returns
     -------

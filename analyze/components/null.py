@@ -1,8 +1,8 @@
 """What the whole procedure finds where there is nothing but covariance: components of Gaussian scores.
 
 Subject PCA and group PCA see inner products only. Scores that are Gaussian and have the same inner products
-therefore pass through them unchanged, and what is left to repeat is ICA, over the same bootstraps and
-as many starts, and the clusters of what comes out.
+therefore pass through them unchanged, and what is left to repeat is ICA, over the same bootstraps, and the
+clusters of what comes out. Time courses persist besides, over tokens and prompts, as those recorded do.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,14 @@ from dask.delayed import delayed
 
 from ...store.blocks import one_blas_thread
 from ...store.moments import Float64
-from .repeats import Model, Spatial, Temporal, clusters
+from .gaussian_courses import Courses, courses_of
+from .repeats import Model, Spatial, clusters
 from .solvers import Solver
 
-_SAMPLES = 2000  # neurons or tokens of a draw: spurious optima lie as they do among more, measured
+_SAMPLES = 2000  # neurons of a draw: spurious optima lie as they do among more, measured
+_REPEATS = 5  # of a draw of many components: fewer make tighter clusters by chance, so this is safe
+_ESTIMATES = 50  # of a draw, in all repeats: what few components are by chance is stable as it is
+_TOLERANCE = 1e-4  # of the solvers that go by the gradient: far below what chance does to it
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,17 @@ def null_of(model: Model, n_runs: int, n_components: int, n_draws: int, solver: 
     model
         Of what was recorded.
     n_runs, n_components, solver
-        As for what was recorded.
+        As for what was recorded; of the repeats the first five, or more of few components: 50 over their
+        number.
     n_draws
         Scores drawn; 19 for p = .05.
     seed
         Draws the scores and the starts.
     """
-    shape = spatial_shape(model) if isinstance(model, Spatial) else temporal_shape(model)
+    shape = spatial_shape(model) if isinstance(model, Spatial) else courses_of(model)
     one = delayed(one_blas_thread(_draw), pure=False)
     shared = delayed(shape, pure=False, traverse=False)
+    n_runs = min(n_runs, max(_REPEATS, _ESTIMATES // n_components))
     tasks = [one(shared, n_runs, n_components, solver, [seed, i]) for i in range(n_draws)]
     found: Any = dask.base.compute(*tasks)  # type: ignore[no-untyped-call]
     most = np.array(found).reshape(n_draws, 2)
@@ -82,50 +88,19 @@ class SpatialShape:
         return Spatial(frame - frame.mean(axis=1, keepdims=True), self.moments)
 
 
-@dataclass(frozen=True)
-class TemporalShape:
-    """What the null needs to know of temporal scores: roots of two covariances, and who takes part."""
-
-    scores: Float64
-    basis: Float64
-    weights: Float64
-
-    def draw(self, rng: np.random.Generator) -> Temporal:
-        """Draw Gaussian time courses of the same covariance."""
-        drawn = rng.standard_normal((self.weights.shape[1], len(self.scores)))
-        frame = np.linalg.qr(drawn - drawn.mean(axis=0))[0]
-        return Temporal(self.basis, np.sqrt(len(frame)) * frame @ self.scores, self.weights)
-
-
 def spatial_shape(model: Spatial) -> SpatialShape:
     """Keep the moments."""
     dimension, n = model.basis.shape
     return SpatialShape(min(n, max(_SAMPLES, 2 * dimension)), model.moments)
 
 
-def temporal_shape(model: Temporal) -> TemporalShape:
-    """Keep the covariances, and some tokens of every subject."""
-    n = min(len(model.scores), _SAMPLES)
-    some = np.linspace(0, len(model.scores) - 1, n).astype(np.int64)
-    basis = _root(model.covariance)
-    basis *= np.sqrt(len(basis))
-    return TemporalShape(
-        _root(model.scores.T @ model.scores / len(model.scores)), basis, model.weights[:, some]
-    )
-
-
-def _root(S: Float64) -> Float64:
-    values, vectors = np.linalg.eigh(S)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
-
-
 def _draw(
-    shape: SpatialShape | TemporalShape, n_runs: int, n_components: int, solver: Solver, seed: list[int]
+    shape: SpatialShape | Courses, n_runs: int, n_components: int, solver: Solver, seed: list[int]
 ) -> list[float]:
     """Return the largest stability and the largest departure of one draw."""
     rng = np.random.default_rng(seed)
     model = shape.draw(rng)
     starts = rng.integers(2**31, size=n_runs).tolist()
-    runs = [model.estimate(r, n_components, solver, starts[r]) for r in range(n_runs)]
+    runs = [model.estimate(r, n_components, solver, starts[r], _TOLERANCE) for r in range(n_runs)]
     centres, stability, _ = clusters(runs, model.covariance, n_components)
     return [float(stability.max()), float(np.concatenate([e.departure for e in runs])[centres].max())]

@@ -14,7 +14,6 @@ import scipy.linalg
 from ...store.moments import Float64
 
 _MAX_ITER = 500
-_TOLERANCE = 1e-6  # of the largest element of the gradient
 _MEMORY = 8
 _LEAST_CURVATURE = 0.01
 _HALVINGS = 10
@@ -49,7 +48,7 @@ class _Point:
         return np.asarray((G - G.T) / 2)
 
 
-def quasi_newton(X: Float64, W: Float64) -> tuple[Float64, bool, int]:
+def quasi_newton(X: Float64, W: Float64, tolerance: float = 1e-6) -> tuple[Float64, bool, int]:
     """Rotate white signals until each is as far from Gaussian as it can be.
 
     Preconditioned L-BFGS over rotations with a backtracking line search [1]_; components with lighter
@@ -61,6 +60,8 @@ def quasi_newton(X: Float64, W: Float64) -> tuple[Float64, bool, int]:
         (signal, sample), of zero mean and unit covariance.
     W
         (component, signal), orthogonal: where to start.
+    tolerance
+        Largest element of the gradient at which to stop.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def quasi_newton(X: Float64, W: Float64) -> tuple[Float64, bool, int]:
     past: deque[tuple[Float64, Float64, float]] = deque(maxlen=_MEMORY)
     for i in range(_MAX_ITER):
         gradient = here.gradient(sign)
-        if np.abs(gradient).max(initial=0.0) < _TOLERANCE:
+        if np.abs(gradient).max(initial=0.0) < tolerance:
             return W, True, i
         direction = _direction(gradient, here.curvature * sign, past)
         found = _search(blocks, W, here, sign, gradient, direction)

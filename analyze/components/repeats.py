@@ -66,11 +66,13 @@ class Spatial:
         values, U = np.linalg.eigh(E.T @ self.covariance @ E)
         return np.asarray((U / np.sqrt(values)).T @ E.T)
 
-    def estimate(self, repeat: int, n_components: int, solver: Solver, seed: int) -> Estimate:
-        """Decompose one repeat."""
+    def estimate(
+        self, repeat: int, n_components: int, solver: Solver, seed: int, tolerance: float | None = None
+    ) -> Estimate:
+        """Decompose one repeat, to the tolerance of `rotate`."""
         white = self.white(repeat, n_components)
         X = white @ self.basis
-        found = rotate(X, _start(self.basis, n_components, seed) @ white.T, solver)
+        found = rotate(X, _start(self.basis, n_components, seed) @ white.T, solver, tolerance)
         return Estimate(found.W @ white, _departure(found.W @ X), found.converged, found.n_iterations)
 
 
@@ -86,11 +88,14 @@ class Temporal:
         (token, dimension), of every token in the basis as it was before.
     weights
         (repeat, token), how often each token takes part.
+    prompt
+        (token,), a number for the prompt of each.
     """
 
     basis: Float64
     scores: Float64
     weights: Float64
+    prompt: Int
 
     @property
     def covariance(self) -> Float64:
@@ -107,12 +112,14 @@ class Temporal:
         """Count the dimensions that the tokens of a repeat have."""
         return len(leading(self._drawn(repeat)[1])[0])
 
-    def estimate(self, repeat: int, n_components: int, solver: Solver, seed: int) -> Estimate:
-        """Decompose one repeat."""
+    def estimate(
+        self, repeat: int, n_components: int, solver: Solver, seed: int, tolerance: float | None = None
+    ) -> Estimate:
+        """Decompose one repeat, to the tolerance of `rotate`."""
         rows, S = self._drawn(repeat)
         values, E = leading(S, n_components)
         X = (E / np.sqrt(values)).T @ rows.T
-        found = rotate(X, _start(self.basis, n_components, seed) @ E, solver)
+        found = rotate(X, _start(self.basis, n_components, seed) @ E, solver, tolerance)
         maps = found.W @ (E * np.sqrt(values)).T
         maps /= np.sqrt(np.einsum("ij,jk,ik->i", maps, self.covariance, maps))[:, None]
         return Estimate(maps, _departure(found.W @ X), found.converged, found.n_iterations)

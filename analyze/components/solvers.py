@@ -21,7 +21,7 @@ Solver = Literal["quasi-newton", "fastica", "picard"]
 
 _MAX_ITER = 1000
 _FASTICA_TOLERANCE = 1e-4
-_PICARD_TOLERANCE = 1e-6
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def check_solver(solver: str) -> None:
         _load_picard()
 
 
-def rotate(X: Float64, start: Float64, solver: Solver) -> Rotation:
+def rotate(X: Float64, start: Float64, solver: Solver, tolerance: float | None = None) -> Rotation:
     """Find independent components of white signals, in float64.
 
     Parameters
@@ -60,8 +60,12 @@ def rotate(X: Float64, start: Float64, solver: Solver) -> Rotation:
         (component, signal), of full rank; made orthogonal here.
     solver
         "quasi-newton", "fastica" or "picard".
+    tolerance
+        Largest element of the gradient at which to stop, 1e-6 if left out; not for "fastica", which goes
+        by the step.
     """
-    return _SOLVERS[solver](np.ascontiguousarray(X, dtype=np.float64), orthogonal(start))
+    white = np.ascontiguousarray(X, dtype=np.float64)
+    return _SOLVERS[solver](white, orthogonal(start), tolerance or _TOLERANCE)
 
 
 def orthogonal(W: Float64) -> Float64:
@@ -70,11 +74,11 @@ def orthogonal(W: Float64) -> Float64:
     return np.asarray(U @ V)
 
 
-def _quasi_newton(X: Float64, start: Float64) -> Rotation:
-    return Rotation(*quasi_newton(X, start))
+def _quasi_newton(X: Float64, start: Float64, tolerance: float) -> Rotation:
+    return Rotation(*quasi_newton(X, start, tolerance))
 
 
-def _fastica(X: Float64, start: Float64) -> Rotation:
+def _fastica(X: Float64, start: Float64, tolerance: float) -> Rotation:
     from sklearn.decomposition import FastICA
     from sklearn.exceptions import ConvergenceWarning
 
@@ -96,13 +100,13 @@ def _load_picard() -> Any:
         ) from error
 
 
-def _picard(X: Float64, start: Float64) -> Rotation:
+def _picard(X: Float64, start: Float64, tolerance: float) -> Rotation:
     picard = _load_picard().picard
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _, W, _, n = picard(
             X, whiten=False, centering=False, ortho=True, w_init=start, max_iter=_MAX_ITER,
-            tol=_PICARD_TOLERANCE, return_n_iter=True,
+            tol=tolerance, return_n_iter=True,
         )  # fmt: skip
     failed = [w for w in caught if "did not converge" in str(w.message)]
     _warn_again([w for w in caught if w not in failed])
@@ -114,7 +118,7 @@ def _warn_again(caught: list[warnings.WarningMessage]) -> None:
         warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
 
 
-_SOLVERS: dict[str, Callable[[Float64, Float64], Rotation]] = {
+_SOLVERS: dict[str, Callable[[Float64, Float64, float], Rotation]] = {
     "quasi-newton": _quasi_newton,
     "fastica": _fastica,
     "picard": _picard,

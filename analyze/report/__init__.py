@@ -9,11 +9,14 @@ import matplotlib as mpl
 
 from ... import _version
 from ...store.provenance import now
+from .components import components
 from .connectivity import connectivities
 from .curves import doses, gains, preservations
 from .descriptions import descriptions
 from .design import design
+from .dimensions import dimensions
 from .fingerprints import fingerprints
+from .forgetting import forgettings
 from .gather import Results, gather
 from .inference import cross_fits, discoveries
 from .lesions import lesions
@@ -21,8 +24,9 @@ from .matches import matches
 from .page import Section
 from .pruning import prunings
 from .recurrences import recurrences
+from .regions import regions
 from .repeatability import repeatabilities
-from .sections import components, contrasts, identification, networks, overlaps
+from .sections import contrasts, identification, networks, overlaps
 from .statements import statements
 from .subjects import subjects
 from .summary import provenance, summary
@@ -52,6 +56,9 @@ _SECTIONS = (
     gains,
     preservations,
     prunings,
+    regions,
+    dimensions,
+    forgettings,
     provenance,
 )
 
@@ -68,7 +75,8 @@ def report(*results: object, out: str | os.PathLike[str]) -> str:
         `describe_networks`, `label_components`, `dual_regression`, `individual_components`, `recurrence`,
         `connectivity`, `connectivity_difference`, `graph_measures`, `true_discoveries`, `cross_fit`,
         `overlap`, `match_networks`, `repeatability`, `identify`, `fingerprint`, `time_course`, `score`,
-        `lesion_effects`, `dose_response`, `amplification`, `preservation` and `compare_pruned` return, in
+        `lesion_effects`, `dose_response`, `amplification`, `preservation`, `compare_pruned`,
+        `region_effects`, `region_overlap`, `concentration`, `sweep_effects` and `forgetting` return, in
         memory, lazy or reopened. Contrasts and masks may be stacked along a dimension, such as ``network``.
     out
         The HTML file; its folder is made if need be, a file that is there is replaced.

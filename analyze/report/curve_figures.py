@@ -76,3 +76,28 @@ def draw_preservation(
     fit(figure)
     name = drawable_labels([title])[0][0]
     return picture(figure, f"Loss of {name} against the neurons kept", title)
+
+
+def draw_arms(steps: Float64, values: Float64, colours: Sequence[str], *, units: str, title: str) -> Picture:
+    """Draw one curve (arm, step) an arm."""
+    figure = new_figure(330, 230)
+    axes = quiet(figure.add_subplot())
+    for own, colour in zip(values, colours, strict=True):
+        axes.plot(steps, own, color=colour, linewidth=1.5, marker="o", markersize=3)
+    axes.axhline(0, color="#999999", linewidth=0.7)
+    axes.set(xlabel="updates", ylabel=units)
+    fit(figure)
+    return picture(figure, f"Loss of {len(values)} arms by updates", title)
+
+
+def draw_dissociation(loss: Float64, accuracy: Float64, colours: Sequence[str], *, title: str) -> Picture:
+    """Draw accuracy against change of the loss, both (arm, step), the end of each arm ringed."""
+    figure = new_figure(330, 230)
+    axes = quiet(figure.add_subplot())
+    for x, y, colour in zip(loss, accuracy, colours, strict=True):
+        axes.plot(x, y, color=colour, linewidth=0.8, marker="o", markersize=3, alpha=0.8)
+        axes.plot(x[-1:], y[-1:], color=colour, marker="o", markersize=8, markerfacecolor="none")
+    axes.set(xlabel="change of the loss, nats per token", ylabel="right answers, %", ylim=(0, 105))
+    axes.margins(x=0.08)
+    fit(figure)
+    return picture(figure, f"Accuracy of {len(loss)} arms against their loss", title)

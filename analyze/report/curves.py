@@ -8,7 +8,7 @@ from .effects import Float64
 from .figures import CONTROL, CONTROL_MEAN, OTHER, OWN
 from .gather import Results
 from .heat import heat_cell
-from .page import Block, Cell, Gallery, Legend, Paragraph, Section, Table
+from .page import Block, Cell, Gallery, Legend, Paragraph, Section, Table, headed
 from .wording import MISSING, count, decimal, plural, probability, share, smallest_p
 
 _MOST = 12  # panels
@@ -35,6 +35,7 @@ def _of_doses(results: Results, kind: str, anchor: str, title: str) -> Section |
         by = str(ds.attrs.get("by", "condition"))
         lesion = str(ds.attrs.get("lesion", ""))
         text = f"Lesion: {lesion}; {_MEANING[lesion]}. " if lesion in _MEANING else ""
+        blocks += headed(str(ds.attrs.get("title", "")))
         blocks += [Paragraph(text + _reach(ds)), _legend(ds, by), _panels(ds, by), _slopes(ds, by)]
     return Section(anchor, title, blocks) if blocks else None
 
@@ -147,6 +148,7 @@ def preservations(results: Results) -> Section | None:
         entries = [("bar", OWN, "the network kept, its 95 % interval shaded")]
         if ds.sizes["draw"]:
             entries += [("bar", CONTROL, "range of the random sets"), ("dash", CONTROL_MEAN, "their mean")]
+        blocks += headed(str(ds.attrs.get("title", "")))
         blocks += [Paragraph(text + _reach(ds)), Legend(entries), _kept_panels(ds, by), _kept_table(ds, by)]
     return Section("preservation", "Preservation", blocks) if blocks else None
 

@@ -24,7 +24,7 @@ from .wording import shorten
 
 OWN, OTHER, CONTROL, CONTROL_MEAN = "#0072b2", "#a6bddb", "#7f7f7f", "#d55e00"
 # after Okabe and Ito, for the colour-blind
-_PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c00", "#666666")
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c00", "#666666")
 INK = "#333333"
 _DPI = 100 * PIXELS
 _FONT = FontProperties(family="DejaVu Sans")
@@ -135,7 +135,7 @@ def draw_timeline(conditions: Sequence[str], runs: Sequence[str] | None) -> tupl
     axes = quiet(figure.add_subplot())
     for y, name in enumerate(names):
         axes.broken_barh(
-            _stretches(conditions, name), (y - 0.4, 0.8), color=_PALETTE[y % len(_PALETTE)], linewidth=0
+            _stretches(conditions, name), (y - 0.4, 0.8), color=PALETTE[y % len(PALETTE)], linewidth=0
         )
     if runs is not None:
         labels = [*labels, "run"]

@@ -46,6 +46,11 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "dose_response": ("effect", "low", "high", "control", "slope", "slope_low", "slope_high", "slope_p"),
     "amplification": ("effect", "low", "high", "control", "slope", "slope_low", "slope_high", "slope_p"),
     "preservation": ("effect", "low", "high", "control", "p_value", "baseline", "n_kept", "share_kept"),
+    "region_effects": ("effect", "low", "high", "control", "p_value", "perplexity", "size", "n_controls"),
+    "region_overlap": ("jaccard", "intersection", "expected"),
+    "concentration": ("row_share", "column_share", "row_gini", "column_gini"),
+    "sweep_effects": ("effect", "perplexity", "perplexity_baseline"),
+    "forgetting": ("effect", "low", "high", "perplexity", "perplexity_baseline"),
     "pruning": ("perplexity", "parameters", "neurons", "width", "tokens_per_second"),
 }
 
@@ -199,9 +204,15 @@ def _positive_regressor(attrs: Mapping[str, Any]) -> list[str]:
     return positive if len(positive) == 1 else []
 
 
+_OF_COMPONENT = (
+    "stability", "explained_variance", "cluster_size", "split_half", "departure", "p_value", "is_network",
+    "window",
+)  # fmt: skip
+
+
 def _component_maps(ds: xr.Dataset, given: xr.Dataset) -> Iterator[Map]:
     title = str(given.attrs.get("title", ""))
-    numbers = [v for v in ("stability", "explained_variance", "cluster_size") if v in given]
+    numbers = [v for v in _OF_COMPONENT if v in given.variables]
     for i, (label, part) in enumerate(_slices(ds, "component_map")):
         values = part["component_map"].to_numpy()
         coords = {v: float(given[v][i]) for v in numbers}

@@ -8,7 +8,7 @@ from .effect_tables import controls_table, effect_matrix, level_tables, selectiv
 from .effects import Effects
 from .figures import CONTROL, CONTROL_MEAN, OTHER, OWN, draw_lesion, drawable_labels
 from .gather import Results
-from .page import Block, Cell, Gallery, Legend, Paragraph, Section, Table
+from .page import Block, Cell, Gallery, Legend, Paragraph, Section, Table, headed
 from .wording import MISSING, count, decimal, isolate, plural, probability, share, smallest_p
 
 Float64 = npt.NDArray[np.float64]
@@ -33,6 +33,7 @@ def lesions(results: Results) -> Section | None:
             else " Mind that the panels have scales of their own: the effects differ too much for one."
         )
         assumed = f" Assumed: {ds.attrs['assumption']}." if "assumption" in ds.attrs else ""
+        blocks += headed(str(ds.attrs.get("title", "")))
         blocks.append(Paragraph(_what(ds) + _reach(effects) + scale + assumed))
         blocks += [
             *effect_matrix(effects, str(ds.attrs.get("correction", ""))),
@@ -143,10 +144,11 @@ def lesion_lines(ds: xr.Dataset) -> list[str]:
     effects = Effects.of(ds)
     values = np.where(np.isfinite(effects.effect), effects.effect, -np.inf)
     lines = []
-    for flat in np.argsort(-values, axis=None, kind="stable")[:3]:
+    title = str(ds.attrs.get("title", ""))  # one of many results: one line
+    for flat in np.argsort(-values, axis=None, kind="stable")[: 1 if title else 3]:
         i, j = np.unravel_index(int(flat), values.shape)
         if np.isfinite(values[i, j]):
-            lines.append(_strongest(effects, int(i), int(j)))
+            lines.append(f"{title}: " * bool(title) + _strongest(effects, int(i), int(j)))
     named = [i for i, name in enumerate(effects.networks) if name in effects.conditions]
     if named:
         hits = sum(effects.conditions[int(values[i].argmax())] == effects.networks[i] for i in named)

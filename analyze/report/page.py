@@ -117,7 +117,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Record:
-    """Names and values; long values fold away: (name, value, folded text) each."""
+    """Names and values; long values fold away: (name, value, folded text) each; none for a mere heading."""
 
     title: str
     entries: Sequence[tuple[str, str, str]]
@@ -125,6 +125,11 @@ class Record:
 
 
 Block = Paragraph | Bullets | Legend | Picture | Gallery | Table | Record
+
+
+def headed(title: str) -> list[Block]:
+    """Return a heading inside a section, none for an empty one."""
+    return [Record(title, [])] if title else []
 
 
 @dataclass(frozen=True)

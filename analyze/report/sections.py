@@ -30,7 +30,7 @@ def contrasts(results: Results) -> Section | None:
         Paragraph(line) for line in sorted({_how_tested(ds) for ds in results.of("contrast")})
     ]
     captions = [_kept(m, n) for m, n in zip(maps, networks, strict=True)]
-    blocks += _gallery(maps, networks, captions, *_scale_of(maps))
+    blocks += gallery(maps, networks, captions, *_scale_of(maps))
     rows = [(m.name, _contrast_row(m, n)) for m, n in zip(maps, networks, strict=True)]
     caption = (
         "Reference: the distribution the statistic is compared with, degrees of freedom in brackets. "
@@ -95,7 +95,7 @@ def _contrast_row(map_: Map, network: Network | None) -> list[Cell]:
     ]
 
 
-def _gallery(
+def gallery(
     maps: Sequence[Map], networks: Sequence[Network | None], captions: Sequence[str], scale: str, meaning: str
 ) -> list[Block]:
     """Draw maps on one colour scale, with the scale above them and what is seen below."""
@@ -117,65 +117,6 @@ def _gallery(
         draw_scale(limit, scale),
         Gallery(pictures, caption, any(is_wide(m.values.shape[1]) for m in maps)),
     ]
-
-
-def components(results: Results) -> Section | None:
-    """Show the maps of the components, with how surely and how much of each there is."""
-    blocks: list[Block] = []
-    for ds, maps in zip(results.of("components"), results.components, strict=True):
-        networks = [matching(m, results.networks) for m in maps]
-        n_runs = ds.attrs.get("n_runs", ds.sizes.get("repeat", 0))
-        captions = [_component_caption(m, n, int(n_runs)) for m, n in zip(maps, networks, strict=True)]
-        blocks += [Paragraph(_how_decomposed(ds)), Paragraph(_convergence(ds))]
-        blocks += _gallery(
-            maps,
-            networks,
-            captions,
-            "z over neurons (standard deviations)",
-            "the component's map, zero mean and unit variance over neurons",
-        )
-    return Section("components", "Components", blocks) if blocks else None
-
-
-def _how_decomposed(ds: xr.Dataset) -> str:
-    attrs = ds.attrs
-    method = str(attrs.get("method", "method not stated"))
-    title = f"{attrs['title']}. " if "title" in attrs else ""
-    text = f"{title}{method[:1].upper()}{method[1:]}; {plural(ds.sizes['component'], 'component')}"
-    if "n_subjects" in attrs:
-        text += f"; {plural(attrs['n_subjects'], 'subject')}, one a {attrs.get('subject', 'prompt')}"
-    if "standardize" in attrs:
-        text += "; neurons of unit variance" if attrs["standardize"] else "; neurons centred only"
-    return (
-        text + ". Stability is the index of ICASSO: 1 when a component comes back the same in every repeat."
-    )
-
-
-def _convergence(ds: xr.Dataset) -> str:
-    if "converged" not in ds:
-        return "Whether the repeats converged is not known."
-    converged = ds["converged"].to_numpy().astype(bool)
-    failed = np.flatnonzero(~converged)
-    text = f"{converged.sum()} of {plural(len(converged), 'repeat')} converged"
-    return (
-        f"{text}; not converged: {', '.join(map(str, failed))} (counted from 0)."
-        if failed.size
-        else f"{text}."
-    )
-
-
-def _component_caption(map_: Map, network: Network | None, n_runs: int) -> str:
-    c = map_.coords
-    parts = [f"stability {c['stability']:.2f}"] if "stability" in c and np.isfinite(c["stability"]) else []
-    if "cluster_size" in c:
-        parts.append(
-            f"{plural(c['cluster_size'], 'estimate')} in its cluster, from {plural(n_runs, 'repeat')}"
-        )
-    if "explained_variance" in c:
-        parts.append(f"{share(c['explained_variance'], 1)} of the group's variance")
-    if network is not None:
-        parts.append(f"{plural(int(network.mask.sum()), 'neuron')} kept ({network.rule})")
-    return "; ".join(parts)
 
 
 def networks(results: Results) -> Section | None:

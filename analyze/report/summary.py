@@ -94,6 +94,8 @@ def _stability_line(maps: list[Map]) -> str:
     text += plural(len(maps), "component")
     if np.isfinite(stability).all():
         text += f", stability {stability.min():.2f} to {stability.max():.2f}"
+    if all("is_network" in m.coords for m in maps):
+        text += f"; {sum(bool(m.coords['is_network']) for m in maps)} beat chance"
     return f"{text}."
 
 

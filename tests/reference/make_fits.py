@@ -1,4 +1,4 @@
-"""Freeze what statsmodels and nilearn make of one recording: ``python tests/reference/make_fits.py``.
+"""Freeze what statsmodels and nilearn make of one recording: ``python -m tests.reference.make_fits``.
 
 Run once; the files are never made again, so that a change of ours, or of a library, shows. The recording is
 unbalanced and ragged, its neurons lie up to 300 standard deviations from zero, one never varies and one is
@@ -16,10 +16,10 @@ import nilearn.glm.first_level
 import numpy as np
 import statsmodels.api as sm
 import xarray as xr
-from make_recording_v1 import pack
 
 import actome
 from actome.store.phantom import phantom
+from tests.reference.make_recording_v1 import pack
 
 HERE = Path(__file__).parent
 CONTRAST, F_ROWS = [1.0, -1.0, 0.0, 0.0, 0.0], [[1.0, -1.0, 0.0, 0.0, 0.0], [0.0, 1.0, -1.0, 0.0, 0.0]]

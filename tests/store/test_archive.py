@@ -290,7 +290,7 @@ def test_save_result__takes_uneven_chunks(tmp_path):
 
 
 def test_save_result__bad_input(tiny_path, tmp_path):
-    with pytest.raises(InputTypeError, match="save_result takes a Dataset or a DataArray, got int"):
+    with pytest.raises(InputTypeError, match="save_result takes a Dataset, DataArray or DataTree, got int"):
         save_result(3, tmp_path / "r.zarr")
     with pytest.raises(InputError, match="holds a result already; choose another path or remove it"):
         save_result(xr.Dataset(), tiny_path)

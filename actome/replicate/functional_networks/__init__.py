@@ -1,4 +1,4 @@
-"""arXiv 2502.20408: functional networks by ICA, and how often they come back in single samples."""
+"""arXiv 2502.20408: functional networks by ICA, how often they come back, and what their lesions do."""
 
 from .study import STUDY, run
 

@@ -14,7 +14,7 @@ Mode = Literal["practice", "paper"]
 NETWORK: Final = Z(3.6)  # of the study's notebooks
 JACCARD: Final = 0.2  # above which a template recurs in a sample
 NULL: Final = 19  # draws of noise, enough for p = .05
-PARTS: Final = ("networks",)
+PARTS: Final = ("networks", "lesions", "all")
 
 
 @dataclass(frozen=True)

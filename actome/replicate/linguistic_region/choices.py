@@ -24,7 +24,11 @@ def choices(settings: Settings, texts: Texts, found: Mapping[str, xr.Dataset]) -
 
 def _selected(texts: Texts) -> list[Choice]:
     return [
-        ("languages", ", ".join(texts.conditions), "the paradigm's conditions; the study's are 30, six select"),
+        (
+            "languages",
+            ", ".join(texts.conditions),
+            "the paradigm's conditions; the study's are 30, six select",
+        ),
         (
             "texts",
             f"{len(texts.selecting)} select, {len(texts.scoring)} others evaluate",
@@ -54,7 +58,7 @@ def _measured(settings: Settings, found: Mapping[str, xr.Dataset]) -> list[Choic
         ("removal", "set to zero", "as in the study"),
         (
             "random regions",
-            f"{settings.controls} beside each, with as many parameters in every tensor and none of its own",
+            f"{settings.n_controls} beside each, with as many parameters in every tensor and none of its own",
             "the study has one; few draws give no p, so verdicts ask that an effect exceed all of them",
         ),
         (

@@ -20,7 +20,7 @@ class Settings:
 
     Attributes
     ----------
-    controls
+    n_controls
         Random regions beside each.
     language
         The condition that is trained on; "" for the one that the model foretells worst.
@@ -30,7 +30,7 @@ class Settings:
         Draws the split of the texts, the controls and the batches.
     """
 
-    controls: int
+    n_controls: int
     language: str
     steps: int
     learning_rate: float
@@ -54,7 +54,7 @@ def check(settings: Settings) -> None:
     InputError
         An option is not allowed.
     """
-    for name in ("controls", "steps"):
+    for name in ("n_controls", "steps"):
         if getattr(settings, name) < 1:
             raise InputError(f"{name} must be at least 1, got {getattr(settings, name)}")
     if not settings.learning_rate > 0:

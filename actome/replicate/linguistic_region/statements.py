@@ -28,8 +28,8 @@ def hurt(core: xr.Dataset) -> Statement:
     return Statement(
         "Without the core region, the parameters most important for all languages, the perplexity of every "
         "language rises.",
-        f"Perplexity, geometric mean over {met.shape[1]} languages: {decimal(table['', 'base'])}; without the "
-        f"{listed}. {_of(met)} effects are above 0 and above all random regions.",
+        f"Perplexity, geometric mean over {met.shape[1]} languages: {decimal(table['', 'base'])}; without "
+        f"the {listed}. {_of(met)} effects are above 0 and above all random regions.",
         all_or_none(met),
         "Agree: for every share and language the effect's interval is above 0, and the effect above those "
         "of all random regions. Disagree: for none.",
@@ -52,8 +52,8 @@ def spared(core: xr.Dataset) -> Statement:
         "Removing as many of the least important parameters, or random ones, changes little.",
         f"Effect on all languages, as part of that of the top region: {listed}.",
         all_or_none(parts < LITTLE),
-        f"Agree: for every share both are below {LITTLE:.0%} of the top region's effect. Disagree: neither is "
-        "for any.",
+        f"Agree: for every share both are below {LITTLE:.0%} of the top region's effect. Disagree: neither "
+        "is for any.",
     )
 
 
@@ -65,7 +65,8 @@ def most(monolingual: xr.Dataset) -> Statement:
     low, high = np.exp(effect[own].min()), np.exp(effect[own].max())
     return Statement(
         "Without the region of a single language, that language suffers most.",
-        f"{_of(met)} regions hurt their own language most; its perplexity grows {low:.2f} to {high:.2f} times.",
+        f"{_of(met)} regions hurt their own language most; its perplexity grows {low:.2f} to {high:.2f} "
+        "times.",
         all_or_none(met),
         "Agree: so for every region. Disagree: for none.",
     )
@@ -79,8 +80,8 @@ def alone(monolingual: xr.Dataset) -> Statement:
     part = np.nanmean(others) / effect[own].mean()
     return Statement(
         "Without the region of a single language, the others stay as they are.",
-        f"The mean effect on the others is {share(part, 1)} of that on the own language, their perplexity grows "
-        f"{np.exp(np.nanmean(others)):.2f} times; below {LITTLE:.0%} for {_of(met)} regions.",
+        f"The mean effect on the others is {share(part, 1)} of that on the own language, their perplexity "
+        f"grows {np.exp(np.nanmean(others)):.2f} times; below {LITTLE:.0%} for {_of(met)} regions.",
         all_or_none(met),
         f"Agree: for every region the mean effect on the others is below {LITTLE:.0%} of that on its own "
         "language, which is above 0 and all random regions. Disagree: for none.",
@@ -91,7 +92,9 @@ def gathered(concentration: xr.Dataset) -> Statement:
     """Judge whether the core region gathers in few rows and columns."""
     ds = concentration.isel(region=0)
     ds = ds.isel(tensor=np.flatnonzero(ds["matrix"].isin(CONCENTRATED).to_numpy()))
-    claim = "The core region concentrates in few rows or columns, of the attention's output and the MLP's down."
+    claim = (
+        "The core region concentrates in few rows or columns, of the attention's output and the MLP's down."
+    )
     rule = (
         "Agree: in every such matrix a larger share lies in the fullest rows, or columns, than in all random "
         "regions of the same size. Disagree: in none."
@@ -160,20 +163,21 @@ def destroyed(scalars: xr.Dataset) -> Statement:
         f"Largest growth of the perplexity over all languages, times: {told}.",
         verdict,
         f"Agree: times {FACTOR:g}, one of the most important parameters makes the perplexity more than "
-        f"{DESTROYED:g} times as large, and no random one does. Disagree: none of them makes it {HARMED:g} times "
-        "as large, at any factor.",
+        f"{DESTROYED:g} times as large, and no random one does. Disagree: none of them makes it {HARMED:g} "
+        "times as large, at any factor.",
     )
 
 
 def frozen(trained: xr.Dataset) -> Statement:
     """Judge whether freezing the core region limits forgetting."""
     by, language = str(trained.attrs["by"]), str(trained.attrs["trained_on"])
-    last = trained.isel(step=-1, **{by: np.flatnonzero(trained[by] != language)})["effect"]
+    last = trained["effect"].isel({"step": -1, by: np.flatnonzero(trained[by] != language)})
     arms = {arm: last.sel(arm=arm).to_numpy() for arm in ("none", "random", "region")}
     met = (arms["region"] < arms["none"]) & (arms["region"] < arms["random"])
     listed = ", ".join(f"{name} {decimal(values.mean())}" for name, values in arms.items())
     return Statement(
-        "Trained further on a new language with the core region frozen, the model forgets less of the others.",
+        "Trained further on a new language with the core region frozen, the model forgets less of the "
+        "others.",
         f"Rise of the others' loss by what is frozen, nats per token: {listed}; {_of(met)} languages are "
         "forgotten least with the region frozen.",
         all_or_none(met),
@@ -186,8 +190,9 @@ def dissociated(trained: xr.Dataset) -> Statement:
     """Judge whether a language can be learned without knowledge."""
     claim = "Competence in a language can grow while knowledge does not."
     rule = (
-        "Agree: trained with nothing frozen, the language's loss falls, its interval below 0, and accuracy on "
-        "the questions does not rise. Disagree: both improve. The language's loss does not fall: cannot say."
+        "Agree: trained with nothing frozen, the language's loss falls, its interval below 0, and accuracy "
+        "on the questions does not rise. Disagree: both improve. The language's loss does not fall: cannot "
+        "say."
     )
     if "accuracy" not in trained:
         return Statement(claim, "There were no questions.", "not asked", rule)

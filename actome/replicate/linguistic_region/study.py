@@ -5,6 +5,7 @@ beside random regions. Every step is a public function, its result kept in the f
 """
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,10 @@ from ...analyze.regions.places import Along, top_places
 from ...analyze.regions.selection import region
 from ...analyze.regions.sets import by_matrix, join_regions, region_overlap
 from ...analyze.report import report
+from ...store.archive import open as open_result
 from ...store.kept import Kept
 from ...store.paradigm import Paradigm, as_paradigm
+from ...store.results import save_result
 from ..outcome import Outcome, as_dataset, say
 from .choices import choices
 from .settings import BATCH, FACTORS, LINES, MONOLINGUAL, PLACES, SHARES, Settings, check
@@ -33,8 +36,8 @@ STUDY: Final = "arXiv 2310.14928"
 
 _NOT_MATRICES = ("norm", "bias")
 _NOTE = (
-    "The languages, the texts and the model are not the study's. Agreement here says that its procedure finds "
-    "the same kind of thing in this model, on these texts."
+    "The languages, the texts and the model are not the study's. Agreement here says that its procedure "
+    "finds the same kind of thing in this model, on these texts."
 )
 
 
@@ -43,7 +46,7 @@ def run(
     model: "ModelLike",
     out: str | os.PathLike[str],
     paradigm: Paradigm | str | os.PathLike[str] = "languages",
-    controls: int = 3,
+    n_controls: int = 3,
     language: str | None = None,
     steps: int = 20,
     learning_rate: float = 1e-4,
@@ -63,7 +66,7 @@ def run(
         Folder of the results and the report; made if it is not there.
     paradigm
         Texts whose conditions are the languages, three or more of each. One in three evaluates.
-    controls
+    n_controls
         Random regions beside each.
     language
         The condition that the model is trained on; by default the one that it foretells worst.
@@ -85,7 +88,7 @@ def run(
     InputError
         An option is not allowed, the paradigm does not fit, or `out` holds results of other settings.
     """
-    settings = Settings(controls, language or "", steps, learning_rate, seed)
+    settings = Settings(n_controls, language or "", steps, learning_rate, seed)
     check(settings)
     texts = split(as_paradigm(paradigm), settings.language, seed)
     asked = questions() if probe is None else as_paradigm(probe)
@@ -95,20 +98,20 @@ def run(
     loaded, folder = load_model(model, device=device), Path(out)
     say(f"importance of every parameter for {len(texts.conditions)} languages")
     weights = importance(loaded, texts.selecting, folder / "importance.zarr", parameters="all")
-    kept = Kept(folder, weights.attrs["manifest_digest"], settings.kept())
-    steps_of = _Steps(loaded, texts, weights, settings, folder, kept)
+    kept = Kept(folder, weights.attrs["manifest_digest"], {**settings.kept(), "probe": asked.digest})
+    study = _Study(loaded, texts, weights, settings, folder, kept)
     found = {
-        **steps_of.regions(),
-        **steps_of.sweeps(),
-        "forgetting": steps_of.training(asked),
+        **study.regions(),
+        **study.sweeps(),
+        "forgetting": study.training(asked),
     }
     told = kept("statements", _judge, settings, texts, found)
     return Outcome(report(told, *found.values(), out=folder / "report.html"), told)
 
 
 @dataclass(frozen=True)
-class _Steps:
-    """What all steps of a replication share."""
+class _Study:
+    """A replication: what its steps share, and the steps."""
 
     model: "LoadedModel"
     texts: Texts
@@ -117,85 +120,114 @@ class _Steps:
     folder: Path
     kept: Kept
 
-    @property
-    def matrices(self) -> list[str]:
-        """Types of weight matrix within the blocks."""
-        types = {str(n.attrs["matrix"]) for n in self.importance.children.values() if n.attrs["layer"] >= 0}
-        return sorted(types - set(_NOT_MATRICES))
-
-    def select(self, **options: Any) -> xr.DataTree:
-        """Select a region of the matrices of the blocks."""
-        return region(self.importance, matrices=self.matrices, **options)
-
     def regions(self) -> dict[str, xr.Dataset]:
         """Remove the core, its parts and what belongs to one language; say where they lie."""
-        core = [self.select(top=s, role=role) for s in SHARES for role in ("top", "bottom")]
-        own = self.select(top=MONOLINGUAL, of="condition")
+        kept, seed = self.kept, self.settings.seed
         return {
-            "core": self._removed("core", join_regions(*core)),
-            "matrices": self._removed("matrices", by_matrix(self.select(top=SHARES[-1]))),
-            "monolingual": self._removed("monolingual", self.select(top=MONOLINGUAL, of="monolingual")),
-            "overlap": self.kept("overlap", region_overlap, own),
-            "concentration": self.kept(
-                "concentration", concentration, core[0], lines=LINES, seed=self.settings.seed
-            ),
+            **{
+                name: kept(f"effects_{name}", self._removed, name)
+                for name in ("core", "matrices", "monolingual")
+            },
+            "overlap": kept("overlap", self._overlap),
+            "concentration": kept("concentration", self._concentration, seed),
         }
 
-    def _removed(self, name: str, regions: xr.DataTree) -> xr.Dataset:
+    def _removed(self, name: str) -> xr.Dataset:
         from ...ingest.regions.scores import score_regions
 
         say(f"scores without the regions: {name}")
         scores = score_regions(
-            self.model, self.texts.scoring, self.folder / f"scores_{name}.zarr", regions,
-            controls=self.settings.controls, seed=self.settings.seed,
+            self.model, self.texts.scoring, self.folder / f"scores_{name}.zarr", self._masks(name),
+            controls=self.settings.n_controls, seed=self.settings.seed,
         )  # fmt: skip
-        return self.kept(f"effects_{name}", region_effects, scores, seed=self.settings.seed)
+        return region_effects(scores, seed=self.settings.seed)
+
+    def _overlap(self) -> xr.Dataset:
+        title = f"the top {MONOLINGUAL:.0%} of each language"
+        return region_overlap(self._masks("condition")).assign_attrs(title=title)
+
+    def _concentration(self, seed: int) -> xr.Dataset:
+        core = self._masks("core")
+        smallest = xr.DataTree.from_dict({n.path: n.to_dataset().isel(region=[0]) for n in core.subtree})
+        return concentration(smallest, lines=LINES, seed=seed)
+
+    def _masks(self, name: str) -> xr.DataTree:
+        """Open regions that are kept; select and save them first if they are not there."""
+        path = self.folder / f"regions_{name}.zarr"
+        if not path.exists():
+            partial = path.with_name(f".{path.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            save_result(self._select(name), partial, derived_from=self.importance.attrs["manifest_digest"])
+            partial.rename(path)
+        opened: xr.DataTree = open_result(path)  # type: ignore[assignment]
+        return opened
+
+    def _select(self, name: str) -> xr.DataTree:
+        if name == "core":
+            return join_regions(*(self._region(top=s, role=r) for s in SHARES for r in ("top", "bottom")))
+        if name == "matrices":
+            return by_matrix(self._region(top=SHARES[-1]))
+        if name == "frozen":
+            return self._region(top=SHARES[-1], conditions=self._others())
+        return self._region(top=MONOLINGUAL, of=name, conditions=self.texts.conditions)
+
+    def _region(self, **options: Any) -> xr.DataTree:
+        """Select regions of the matrices of the blocks."""
+        return region(self.importance, matrices=self._matrices(), **options)
 
     def sweeps(self) -> dict[str, xr.Dataset]:
         """Multiply single parameters of the whole model, and rows and columns of its matrices."""
+        alongs: tuple[Along, ...] = ("scalar", "row", "column")
+        return {along: self.kept(f"sweep_effects_{along}", self._swept, along) for along in alongs}
+
+    def _swept(self, along: Along) -> xr.Dataset:
         from ...ingest.regions.sweep import sweep
 
-        kinds: tuple[tuple[Along, xr.DataTree], ...] = (
-            ("scalar", self.importance),
-            ("row", self._in_blocks()),
-            ("column", self._in_blocks()),
-        )
-        found = {}
-        for along, tree in kinds:
-            say(f"scores with multiplied parameters: {along}")
-            places = top_places(tree, n=PLACES, along=along, seed=self.settings.seed)
-            path = self.folder / f"sweep_{along}.zarr"
-            swept = sweep(self.model, self.texts.scoring, path, places, factors=FACTORS)
-            found[along] = self.kept(f"sweep_effects_{along}", sweep_effects, swept, seed=self.settings.seed)
-        return found
-
-    def _in_blocks(self) -> xr.DataTree:
-        kept = {
-            name: node.to_dataset()
-            for name, node in self.importance.children.items()
-            if node.attrs["matrix"] in self.matrices
-        }
-        return xr.DataTree.from_dict({"/": self.importance.to_dataset(), **kept})
+        say(f"scores with multiplied parameters: {along}")
+        tree = self.importance if along == "scalar" else self._in_blocks()
+        places = top_places(tree, n=PLACES, along=along, seed=self.settings.seed)
+        path = self.folder / f"sweep_{along}.zarr"
+        swept = sweep(self.model, self.texts.scoring, path, places, factors=FACTORS)
+        return sweep_effects(swept, seed=self.settings.seed)
 
     def training(self, probe: Paradigm) -> xr.Dataset:
         """Train on one language with the core region of the others frozen, and beside it."""
+        return self.kept("forgetting", self._trained, probe)
+
+    def _trained(self, probe: Paradigm) -> xr.Dataset:
         from ...ingest.regions.training import train_frozen
 
-        language = self.settings.language or str(self.importance["loss"].idxmax().item())
+        language, settings = self._language(), self.settings
         say(f"training on {language}")
-        others = [c for c in self.texts.conditions if c != language]
         trained = train_frozen(
-            self.model, self.texts.scoring, self.folder / "training.zarr",
-            self.select(top=SHARES[-1], conditions=others),
-            texts=self.texts.selecting.select(condition=language), probe=probe, steps=self.settings.steps,
-            every=self.settings.every, batch_size=BATCH, learning_rate=self.settings.learning_rate,
-            seed=self.settings.seed,
+            self.model, self.texts.scoring, self.folder / "training.zarr", self._masks("frozen"),
+            texts=self.texts.selecting.select(condition=language), probe=probe, steps=settings.steps,
+            every=settings.every, batch_size=BATCH, learning_rate=settings.learning_rate, seed=settings.seed,
         )  # fmt: skip
-        return self.kept("forgetting", _forgetting, trained, language, self.settings.seed)
+        found = forgetting(trained, seed=settings.seed)
+        return found.assign_attrs(trained_on=language, n_items=trained.sizes["item"])
 
+    def _language(self) -> str:
+        """Return the condition that is trained on."""
+        return self.settings.language or str(self.importance["loss"].idxmax().item())
 
-def _forgetting(trained: xr.Dataset, language: str, seed: int) -> xr.Dataset:
-    return forgetting(trained, seed=seed).assign_attrs(trained_on=language, n_items=trained.sizes["item"])
+    def _others(self) -> list[str]:
+        return [c for c in self.texts.conditions if c != self._language()]
+
+    def _matrices(self) -> list[str]:
+        """Name the types of weight matrix within the blocks."""
+        types = {str(n.attrs["matrix"]) for n in self.importance.children.values() if n.attrs["layer"] >= 0}
+        return sorted(types - set(_NOT_MATRICES))
+
+    def _in_blocks(self) -> xr.DataTree:
+        """Return the importance of the matrices of the blocks."""
+        kinds = self._matrices()
+        kept = {
+            name: node.to_dataset()
+            for name, node in self.importance.children.items()
+            if node.attrs["matrix"] in kinds
+        }
+        return xr.DataTree.from_dict({"/": self.importance.to_dataset(), **kept})
 
 
 def _judge(settings: Settings, texts: Texts, found: Mapping[str, xr.Dataset]) -> xr.Dataset:

@@ -65,8 +65,7 @@ def test_null__has_no_network_in_noise_in_95_percent_of_runs(mode):
         bool(group_ica(noise(seed), n_components=5, n_runs=6, seed=seed, mode=mode)["is_network"].any())
         for seed in range(60)
     ]
-    # the 99 % point of the binomial at the nominal .05
-    assert sum(found) <= 8 if mode == "temporal" else sum(found) <= 3
+    assert sum(found) <= 3
 
 
 @pytest.mark.slow

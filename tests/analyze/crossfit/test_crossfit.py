@@ -177,7 +177,7 @@ def expected():
     return cross_fit(SMALL, "a - rest", **DRAWN)
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(chunkings(SMALL.drop_dims("condition_name")))
 def test_cross_fit__does_not_depend_on_chunks(expected, chunks):
     same(cross_fit(SMALL.chunk(chunks), "a - rest", **DRAWN), expected)

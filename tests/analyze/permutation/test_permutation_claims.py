@@ -197,8 +197,8 @@ def family_wise(n, alpha, spread=1.0, **options):
 
 
 def test_permutation_test__holds_the_family_wise_rate():
-    rate = family_wise(40, 0.25)
-    assert abs(rate - 0.25) < 3 * np.sqrt(0.25 * 0.75 / 40)
+    rate = family_wise(30, 0.25)
+    assert abs(rate - 0.25) < 3 * np.sqrt(0.25 * 0.75 / 30)
 
 
 @pytest.mark.slow

@@ -168,7 +168,7 @@ def test_run__refuses_a_paradigm_that_cannot_tell(phantom, rows, paradigm, tmp_p
 def test_replicate__names_the_studies_that_it_knows():
     with pytest.raises(InputError, match=r"there is no study '1234\.5'.*2311\.10898 \(On Functional"):
         replicate("1234.5", model="demo", out="x")
-    assert list(STUDIES) == ["2311.10898", "2502.20408"]
+    assert list(STUDIES) == ["2311.10898", "2502.20408", "2310.14928"]
 
 
 def test_command__replicates_and_prints_the_verdicts(call, phantom, rows, tmp_path):

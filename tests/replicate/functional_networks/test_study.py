@@ -80,6 +80,7 @@ def test_run__looks_at_samples_that_made_no_template(folder):
         assert {"size", "components", "samples", "p_samples", "stability"} <= set(found)
 
 
+@pytest.mark.slow
 def test_run__the_other_way_first_only_turns_the_report_round(folder, given, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(folder, again)
@@ -98,12 +99,13 @@ def test_run__refuses_results_of_other_settings(folder, given):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"part": "lesions"}, r"part must be one of \['networks'\], got 'lesions'"),
+        ({"part": "brain"}, r"part must be one of \['networks', 'lesions', 'all'\], got 'brain'"),
         ({"mode": "both"}, "mode must be 'practice' or 'paper', got 'both'"),
         ({"site": "brain"}, "site must be one of"),
         ({"n_components": 1}, "n_components must be at least 2, got 1"),
         ({"n_samples": 1}, "n_samples must be at least 2, got 1"),
         ({"n_runs": 1}, "n_runs must be at least 2, got 1"),
+        ({"n_controls": 0}, "n_controls must be at least 1, got 0"),
         ({"paradigm": []}, "give at least one paradigm"),
         ({"paradigm": ["tasks", "tasks"]}, "two data sets are called 'tasks'"),
     ],

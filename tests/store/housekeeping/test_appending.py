@@ -165,7 +165,7 @@ def test_append__killed_anywhere_leaves_one_of_the_two_states(pair, tmp_path, mo
     assert len(moves) == (1 if exchanged else 2)
     seen = set()
     for step in sorted(
-        {*range(0, len(life.changes), 300), *moves, *(i + 1 for i in moves), len(life.changes) - 1}
+        {*range(0, len(life.changes), 700), *moves, *(i + 1 for i in moves), len(life.changes) - 1}
     ):
         shutil.rmtree(path)
         shutil.copytree(tmp_path / "old.zarr", path)

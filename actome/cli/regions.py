@@ -1,0 +1,130 @@
+"""The command that selects the parameters that conditions rest on: `regions`."""
+
+import json
+from typing import Annotated, Any, get_args
+
+import typer
+
+from ..store.errors import InputError
+from .options import Json, Out, refuse_taken
+
+
+def regions(
+    model: Annotated[str, typer.Argument(help="'demo', a Hugging Face id, or a local folder.")],
+    paradigm: Annotated[str, typer.Argument(help="The texts that select: a YAML, or a shipped one's name.")],
+    out: Out,
+    importance: Annotated[
+        str | None,
+        typer.Option(help="Where the importance is, or will be, kept. [OUT with -importance in its name]"),
+    ] = None,
+    top: Annotated[
+        list[float] | None, typer.Option(help="Share of the parameters; may be given again. [0.01]")
+    ] = None,
+    role: Annotated[
+        list[str] | None, typer.Option(help="top, bottom or random; may be given again. [top]")
+    ] = None,
+    of: Annotated[
+        str, typer.Option(help="core: of all conditions; condition: one each; monolingual: of one alone.")
+    ] = "core",
+    scope: Annotated[str, typer.Option(help="Share of each tensor, or of the whole model.")] = "tensor",
+    condition: Annotated[
+        list[str] | None, typer.Option(help="Look at this condition; may be given again. [all]")
+    ] = None,
+    matrix: Annotated[
+        list[str] | None,
+        typer.Option(help="Look at this type of matrix: q, k, v, o, gate, up, down; again. [all]"),
+    ] = None,
+    by: Annotated[str, typer.Option(help="The label whose values are the conditions.")] = "condition",
+    parameters: Annotated[
+        str, typer.Option(help="blocks: their matrices; all: norms, biases, embeddings and the head too.")
+    ] = "blocks",
+    per_sample: Annotated[
+        bool, typer.Option("--per-sample", help="Sum the magnitude of each text's product.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Draws random regions.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Where the model runs, such as cuda:0.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find how important each parameter is for each condition, and save regions of the most important."""
+    shares, roles = top or [0.01], role or ["top"]
+    _check(shares, roles, of, scope)
+    from ..analyze.regions.selection import region
+    from ..analyze.regions.sets import join_regions
+    from ..ingest.importance import importance as find_importance
+    from ..store.results import save_result
+
+    refuse_taken(out)
+    weights = find_importance(
+        model, paradigm, importance or _beside(out),
+        by=by, parameters=parameters, per_sample=per_sample, device=device,  # type: ignore[arg-type]
+    )  # fmt: skip
+    chosen = [
+        region(
+            weights, top=share, role=kind, of=of, scope=scope,  # type: ignore[arg-type]
+            conditions=condition, matrices=matrix, seed=seed,
+        )
+        for share in shares
+        for kind in roles
+    ]  # fmt: skip
+    selected = join_regions(*chosen, names=_names(chosen))
+    save_result(selected, out, derived_from=weights.attrs.get("manifest_digest"))
+    for row in _summary(selected):
+        print(json.dumps(row, ensure_ascii=False) if as_json else _line(row))
+
+
+def _check(shares: list[float], roles: list[str], of: str, scope: str) -> None:
+    """Refuse before the importance is found what would be refused after it."""
+    from ..analyze.regions.selection import Of, Role, Scope
+
+    wrong = [share for share in shares if not 0 < share <= 1]
+    if wrong:
+        raise InputError(f"--top must be above 0 and at most 1, got {wrong[0]:g}")
+    for name, values, allowed in (
+        ("--role", roles, get_args(Role)),
+        ("--of", [of], get_args(Of)),
+        ("--scope", [scope], get_args(Scope)),
+    ):
+        unknown = [v for v in values if v not in allowed]
+        if unknown:
+            raise InputError(f"{name} must be one of {list(allowed)}, got {unknown[0]!r}")
+    if of == "monolingual" and roles != ["top"]:
+        raise InputError(f"--of monolingual goes with --role top alone, got {roles}")
+
+
+def _beside(out: str) -> str:
+    """Return where the importance is kept by default: beside the regions."""
+    folder, slash, name = out.rstrip("/").rpartition("/")
+    stem, dot, suffix = name.partition(".")
+    return f"{folder}{slash}{stem}-importance{dot}{suffix}"
+
+
+def _names(chosen: list[Any]) -> list[str]:
+    """Name all regions, with their share where several are of the same condition."""
+    from ..store.regions import region_names
+
+    given = [(name, f"{100 * float(one['top'][0]):g}%") for one in chosen for name in region_names(one)]
+    names = [name for name, _ in given]
+    return [f"{name} {share}" if names.count(name) > 1 else name for name, share in given]
+
+
+def _summary(selected: Any) -> list[dict[str, Any]]:
+    """Say of each region what it is and how many parameters it has."""
+    import dask
+
+    from ..store.regions import labels_of, masks, region_names
+
+    tensors = [mask for _, mask in masks(selected)]
+    sizes: Any = sum(dask.base.compute(*(m.sum(("row", "column")).data for m in tensors)))  # type: ignore[no-untyped-call]
+    total = sum(m.sizes["row"] * m.sizes["column"] for m in tensors)
+    return [
+        {"region": name, "role": role, "condition": condition, "top": float(share), "parameters": int(n),
+         "share": int(n) / total}
+        for name, role, condition, share, n in zip(
+            region_names(selected), labels_of(selected, "role"), labels_of(selected, "condition"),
+            selected["top"].to_numpy(), sizes, strict=True,
+        )
+    ]  # fmt: skip
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"{row['region']}: {row['parameters']:,} parameters ({100 * row['share']:.3g} %)"

@@ -1,0 +1,71 @@
+"""`actome regions`: importance found or opened again, regions chosen and saved, one line for each."""
+
+import json
+
+import numpy as np
+import pytest
+
+import actome
+from actome.analyze.regions.selection import region
+from actome.ingest.phantom import phantom_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    made = phantom_model(n_layers=1)
+    made.module.save_pretrained(folder / "m")
+    made.tokenizer.save_pretrained(folder / "m")
+    (folder / "texts.yaml").write_text(
+        "name: t\nprompts: [{text: a1 a2 a3 a4, condition: a}, {text: b1 b2 b3, condition: b}]\n"
+    )
+    return folder / "m", folder / "texts.yaml"
+
+
+def test_regions__saves_what_region_selects(call, model, tmp_path):
+    out = tmp_path / "r.zarr"
+    options = ("--top", 0.02, "--top", 0.05, "--role", "top", "--role", "bottom", "--matrix", "gate")
+    status, printed, err = call("regions", *model, "-o", out, *options, "--device", "cpu", "--json")
+    assert status == 0, err
+    rows = [json.loads(line) for line in printed.splitlines()]
+    assert [r["region"] for r in rows] == ["top 2%", "bottom 2%", "top 5%", "bottom 5%"]
+    saved = actome.open(out)
+    weights = actome.open(tmp_path / "r-importance.zarr")
+    wanted = region(weights, top=0.05, matrices=["gate"])
+    for name, node in wanted.children.items():
+        np.testing.assert_array_equal(saved[name]["mask"].sel(region="top 5%"), node["mask"][0])
+    sizes = sum(n["mask"].sum(("row", "column")).to_numpy() for n in saved.children.values())
+    total = sum(n["mask"][0].size for n in saved.children.values())
+    assert [r["parameters"] for r in rows] == sizes.tolist()
+    assert [r["share"] for r in rows] == (sizes / total).tolist()
+    assert saved.attrs["derived_from"] == [weights.attrs["manifest_digest"]]
+
+
+def test_regions__opens_importance_that_is_there(call, model, tmp_path):
+    kept = tmp_path / "importance.zarr"
+    common = (*model, "--importance", kept, "--device", "cpu")
+    assert call("regions", *common, "-o", tmp_path / "a.zarr")[0] == 0
+    before = {p: p.stat().st_mtime_ns for p in kept.rglob("*")}
+    status, printed, err = call(
+        "regions", *common, "-o", tmp_path / "b.zarr", "--of", "condition", "--top", 0.02, "--top", 0.1
+    )
+    assert status == 0, err
+    assert before == {p: p.stat().st_mtime_ns for p in kept.rglob("*")}
+    assert [line.split(":")[0] for line in printed.splitlines()] == ["a 2%", "b 2%", "a 10%", "b 10%"]
+    assert actome.open(tmp_path / "b.zarr")["condition"].to_numpy().tolist() == ["a", "b"] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--top", 0), "--top must be above 0 and at most 1, got 0"),
+        (("--role", "best"), "--role must be one of ['top', 'bottom', 'random'], got 'best'"),
+        (("--of", "all"), "--of must be one of"),
+        (("--scope", "layer"), "--scope must be one of"),
+        (("--of", "monolingual", "--role", "bottom"), "--of monolingual goes with --role top alone"),
+    ],
+)
+def test_regions__refuses_a_wrong_option_before_any_work(call, model, tmp_path, options, message):
+    status, _, err = call("regions", *model, "-o", tmp_path / "r.zarr", *options)
+    assert status == 2 and message in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
