@@ -95,7 +95,7 @@ def fail_and_go_on(faults, run, path, reference, at, *, torn):
 
 
 @pytest.mark.parametrize("torn", [False, True])
-@pytest.mark.parametrize("step", [40, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [24, pytest.param(1, marks=pytest.mark.slow)])
 def test_record__a_fault_at_any_change_of_a_file_is_made_good(
     loaded, few, reference, faults, tmp_path, torn, step
 ):

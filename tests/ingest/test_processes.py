@@ -74,6 +74,7 @@ def n_complete(path):
     return len(list(path.glob("recorded/c/*")))
 
 
+@pytest.mark.slow
 def test_record__killed_again_and_again_it_comes_to_the_same_bytes(start, large, tmp_path):
     rng, path, seen = np.random.default_rng(0), tmp_path / "r.zarr", []
     for units in (-1, 0, 2, 4, 6):

@@ -66,6 +66,7 @@ def test_recompute__a_rechunked_recording_keeps_its_draws(make, llama, tmp_path)
     assert result.holds and result.changes == {} and len(result.prompts) == 12
 
 
+@pytest.mark.slow
 def test_recompute__a_merged_recording_holds_unless_its_tokens_were_drawn(make, llama, tmp_path):
     merge([make("x"), make("y")], tmp_path / "m.zarr")
     result = recompute(tmp_path / "m.zarr", model=llama, n_prompts=24)

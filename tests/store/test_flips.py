@@ -102,6 +102,7 @@ def test_verify__finds_every_flipped_bit_of_the_root_and_the_manifest(result, na
                 assert is_named(name, lines := verify(result)), (position, bit, lines)
 
 
+@pytest.mark.slow
 def test_verify__finds_flipped_bytes_on_s3(recording):
     rng = np.random.default_rng(1)
     with s3_server():

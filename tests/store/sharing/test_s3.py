@@ -163,6 +163,7 @@ def test_push__notices_parts_that_were_begun_with_a_longer_file(bucket, big):
     assert fs.cat_file(f"{URL}/noise.zip") == (big / "noise.zip").read_bytes()
 
 
+@pytest.mark.slow
 def test_pull__goes_on_with_the_rest_of_a_file(bucket, big, tmp_path, monkeypatch, calls):
     push(big, URL)
     monkeypatch.setattr(download, "_PIECE", 2**20)
