@@ -1,6 +1,6 @@
 """How long the importance of weights takes, as a ratio to the bare forward and backward of the same batches.
 
-``python benchmarks/importance.py [--prompts N] [--conditions N] [--rounds N] [--device cuda] [--large]``
+``python -m benchmarks.importance [--prompts N] [--conditions N] [--rounds N] [--device cuda] [--large]``
 
 Each round runs every contender once, in an order drawn anew; a ratio is to the bare run of its own
 round, and the median over the rounds is printed. The bare run is what a training loop does without an
@@ -21,31 +21,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import actome
 from actome.ingest import importance as module
 from actome.ingest.importance import importance
-from actome.ingest.models import LoadedModel, load_model
+from actome.ingest.models import LoadedModel
 from actome.ingest.parameters import find_parameters
-
-SMALL = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8}
-LARGE = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
-N_TOKENS = 128
+from benchmarks.ingest import LARGE, N_TOKENS, SMALL, make_model
 
 Run = Callable[[Path], float]
-
-
-def make_model(shape: dict[str, int], vocabulary: int, device: str) -> LoadedModel:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16 if device != "cpu" else torch.float32)
-    with torch.device(device):
-        module = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, tie_word_embeddings=False, **shape))
-    torch.set_default_dtype(torch.float32)
-    raw = Tokenizer(models.WordLevel({f"w{i}": i for i in range(vocabulary)}, unk_token="w0"))
-    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return load_model((module.eval(), PreTrainedTokenizerFast(tokenizer_object=raw)))
 
 
 def contenders(

@@ -1,6 +1,6 @@
 """How long scoring under lesions takes, as a speed-up over one whole forward pass for each mask.
 
-``python benchmarks/lesion.py [--rounds N] [--masks N] [--device cuda] [--layers N]``
+``python -m benchmarks.lesion [--rounds N] [--masks N] [--device cuda] [--layers N]``
 
 A Llama with random weights; short (1 x 32) and long (4 x 128) inputs; masks that lie in one layer each,
 as many in every layer, and masks that touch all layers. Each round runs every contender once, in an order

@@ -1,7 +1,6 @@
 """Scoring: the log probability of every token under each lesion and under its matched controls."""
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 
 import xarray as xr
@@ -9,11 +8,11 @@ from tqdm import tqdm
 
 from ..store.archive import open as open_result
 from ..store.archive import open_group
-from ..store.errors import InputError
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from .arguments import whole_number
 from .forward import Sampling
+from .held_out import held_out
 from .lesions.change import Change
 from .lesions.kinds import Kind, as_doses, check_kind
 from .lesions.masks import Mask
@@ -152,7 +151,7 @@ def score(
     check_place(location)
     loaded = load_model(model, device=device)
     with loaded.evaluating():
-        paradigm = _held_out(as_paradigm(paradigm), selected_on(networks))
+        paradigm = held_out(as_paradigm(paradigm), selected_on(networks), "masks")
         taps = find_taps(loaded.module, site)
         shape = (len(taps), taps[0].width)
         targets = spread(networks, shape, site)
@@ -195,22 +194,6 @@ def _sources(attrs: Mapping[str, object], selected: set[str] | None) -> dict[str
     derived = [source] if isinstance(source, str) else list(source) if isinstance(source, list) else []
     out: dict[str, object] = {"derived_from": derived} if derived else {}
     return out if selected is None else {**out, "selected_on": sorted(selected)}
-
-
-def _held_out(paradigm: Paradigm, selected: set[str] | None) -> Paradigm:
-    if selected is None:
-        warnings.warn(
-            "the masks do not say which prompts selected them (attrs['selected_on']), so none is left out; "
-            "effects on prompts that selected a network are too large. Give the list, [] if there was none",
-            stacklevel=3,
-        )
-    left = [p for p in paradigm.table["prompt"] if p not in (selected or ())]
-    if not left:
-        raise InputError(
-            "every prompt of the paradigm took part in selecting the networks; "
-            "select on some runs and score the others, or give other prompts"
-        )
-    return paradigm.select(prompt=left)
 
 
 def _run(

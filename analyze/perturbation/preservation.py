@@ -45,8 +45,8 @@ def preservation(
     p_value : (point, condition), (1 + sets that hold up at least as well) / (1 + sets)
     p_corrected : (point, condition)
     n_kept, share_kept : (point), neurons
-    shared : (point), the mean share of a random set's neurons that are the network's own: where this
-        keeps more than half of a layer there are too few others
+    shared : (point), the mean share of a random set's neurons that are the network's own; the more of a
+        layer is kept, the more
     baseline : (condition), the metric of the whole model
 
     Raises

@@ -2,7 +2,6 @@
 
 import os
 import time
-import warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from ...store.provenance import library_versions
 from ..arguments import whole_number
 from ..batches import batches
 from ..forward import score_tokens
+from ..held_out import held_out
 from ..models import LoadedModel, ModelLike, load_model
 from ..sites import find_taps
 from ..tokens import tokenize
@@ -76,7 +76,7 @@ def compare_pruned(
         raise InputTypeError(f"pruned must come from prune, or be its folder; got {type(pruned).__name__}")
     loaded = load_model(model, device=device)
     _check_origin(loaded, pruned)
-    paradigm = _held_out(as_paradigm(paradigm), pruned)
+    paradigm = held_out(as_paradigm(paradigm), pruned.record["selected_on"], "pruned neurons")
     if by not in paradigm.table:
         raise InputError(f"the paradigm has no label {by!r}; it has {sorted(map(str, paradigm.table))}")
     token_id = tokenize(loaded, paradigm.table).token_id
@@ -129,20 +129,6 @@ def _check_origin(loaded: LoadedModel, pruned: PrunedModel) -> None:
         raise InputError(
             f"{pruned.name} was pruned from other weights than those of {loaded.name}: {was} against {now}"
         )
-
-
-def _held_out(paradigm: Paradigm, pruned: PrunedModel) -> Paradigm:
-    if pruned.record["selected_on"] is None:
-        warnings.warn(
-            "the mask did not say which prompts selected it (attrs['selected_on']), so none is left out; "
-            "what the model keeps on prompts that selected the neurons is no fair measure",
-            stacklevel=3,
-        )
-    selected = set(pruned.record["selected_on"] or ())
-    left = [p for p in paradigm.table["prompt"] if p not in selected]
-    if not left:
-        raise InputError("every prompt of the paradigm took part in selecting the neurons; give others")
-    return paradigm.select(prompt=left)
 
 
 def _score_all(model: LoadedModel, token_id: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:

@@ -19,12 +19,12 @@ from ...store.regions import check_regions, labels_of, masks, region_names
 from ...store.results import save_result
 from ..batches import batches
 from ..forward import score_tokens
+from ..held_out import held_out
 from ..identity import weights_digest
 from ..models import LoadedModel, ModelLike, load_model
 from ..parameters import parameters_by_name
 from ..tokens import Tokens, tokenize
 from .controls import control_places, mean_magnitude, size_of
-from .held_out import held_out
 from .lesions import Places, RegionKind, changed, check_kind, check_places, pick_region, places_of, values_of
 
 _BATCH_TOKENS = 4096
@@ -108,7 +108,7 @@ def score_regions(
     location = Location.of(out)
     if not location.exists():
         location.check_new()
-    paradigm = held_out(as_paradigm(paradigm), regions.dataset.attrs, "regions")
+    paradigm = held_out(as_paradigm(paradigm), regions.dataset.attrs.get("selected_on"), "regions")
     loaded = load_model(model, device=device)
     check_scorable(loaded)
     check_places(loaded.module, regions)

@@ -17,9 +17,9 @@ from ...store.paradigm import Paradigm, as_paradigm
 from ...store.provenance import digest_json, library_versions, now
 from ...store.results import save_result
 from ..arguments import real_number
+from ..held_out import held_out
 from ..models import ModelLike, load_model
 from ..parameters import as_rows, parameters_by_name
-from .held_out import held_out
 from .lesions import changed
 from .scores import check_scorable, reopen, scorable_tokens, score_all
 
@@ -78,7 +78,7 @@ def sweep(
     location = Location.of(out)
     if not location.exists():
         location.check_new()
-    paradigm = held_out(as_paradigm(paradigm), places.attrs, "places")
+    paradigm = held_out(as_paradigm(paradigm), places.attrs.get("selected_on"), "places")
     loaded = load_model(model, device=device)
     check_scorable(loaded)
     names, spots = _spots(loaded.module, places)

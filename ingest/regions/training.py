@@ -21,11 +21,11 @@ from ...store.provenance import digest_json, library_versions, now
 from ...store.results import save_result
 from ..arguments import real_number, whole_number
 from ..gradients import summed_loss
+from ..held_out import held_out
 from ..models import LoadedModel, ModelLike, load_model
 from ..parameters import parameters_by_name
 from ..tokens import Tokens
 from .controls import control_places
-from .held_out import held_out
 from .lesions import check_places, places_of
 from .probe import Probe
 from .scores import check_scorable, regions_digest, reopen, scorable_tokens, score_all
@@ -129,7 +129,9 @@ def train_frozen(
     if not location.exists():
         location.check_new()
     trained_on = as_paradigm(texts)
-    evaluated = _evaluated(held_out(as_paradigm(paradigm), region.dataset.attrs, "regions"), trained_on)
+    evaluated = _evaluated(
+        held_out(as_paradigm(paradigm), region.dataset.attrs.get("selected_on"), "regions"), trained_on
+    )
     asked = None if probe is None else as_paradigm(probe)
     loaded = load_model(model, device=device)
     check_scorable(loaded)

@@ -80,7 +80,7 @@ def test_compare_pruned__leaves_out_the_prompts_that_selected_the_neurons(model,
     xr.testing.assert_equal(result["perplexity"], only["perplexity"])
     with pytest.raises(InputError, match="every prompt of the paradigm took part"):
         compare_pruned(model, pruned, phantom.paradigm.select(run=0))
-    with pytest.warns(UserWarning, match="did not say which prompts selected it"):
+    with pytest.warns(UserWarning, match="pruned neurons do not say which prompts selected them"):
         compare_pruned(model, prune(model, mask.values), rest, repeats=1)
 
 

@@ -1,24 +1,23 @@
-"""Texts that evaluate a region took no part in selecting it."""
+"""Texts that evaluate a network or a region took no part in selecting it."""
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection
 
-from ...store.errors import InputError
-from ...store.paradigm import Paradigm
+from ..store.errors import InputError
+from ..store.paradigm import Paradigm
 
 
-def held_out(paradigm: Paradigm, attrs: Mapping[str, Any], what: str) -> Paradigm:
+def held_out(paradigm: Paradigm, selected_on: Collection[str] | None, what: str) -> Paradigm:
     """Leave out the prompts that selected something.
 
     Parameters
     ----------
     paradigm
         What is to evaluate it.
-    attrs
-        Of what was selected; ``selected_on`` are the ids of the prompts that took part.
+    selected_on
+        The ids of the prompts that took part; None where nothing says.
     what
-        It, for the messages.
+        It, in the plural, for the messages.
 
     Raises
     ------
@@ -28,15 +27,15 @@ def held_out(paradigm: Paradigm, attrs: Mapping[str, Any], what: str) -> Paradig
     Warns
     -----
     UserWarning
-        It does not say which prompts selected it.
+        Nothing says which prompts selected it.
     """
-    if "selected_on" not in attrs:
+    if selected_on is None:
         warnings.warn(
             f"the {what} do not say which prompts selected them (attrs['selected_on']), so none is left out; "
             "effects on prompts that took part are too large. Give the list, [] if there was none",
             stacklevel=4,
         )
-    selected = {str(p) for p in attrs.get("selected_on", ())}
+    selected = {str(p) for p in selected_on or ()}
     left = [p for p in paradigm.table["prompt"] if p not in selected]
     if not left:
         raise InputError(
