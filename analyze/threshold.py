@@ -14,6 +14,7 @@ import xarray as xr
 from .. import _version
 from ..store.errors import InputError, InputTypeError
 from ..store.moments import Float64
+from .corrections import corrected
 
 Bool = npt.NDArray[np.bool_]
 
@@ -206,20 +207,15 @@ def _rule(control: Control, alpha: float) -> Callable[[Float64, Float64, Float64
     if control == "bonferroni":
         return lambda stat, p, z: p <= alpha / max(int(np.isfinite(p).sum()), 1)
     if control in ("fdr", "by"):
-        method: Literal["bh", "by"] = "bh" if control == "fdr" else "by"
-        return lambda stat, p, z: _adjusted(p, method) <= alpha
+        return lambda stat, p, z: corrected(p, control) <= alpha
     raise InputError(
         f"control must be 'fdr', 'by', 'bonferroni', 'maxt', P(...), Z(...) or Top(...), got {control!r}"
     )
 
 
-def _adjusted(p: Float64, method: Literal["bh", "by"]) -> Float64:
-    """Return the false discovery rates of the tests that there are; NaN elsewhere."""
-    out = np.full(p.shape, np.nan)
-    tested = np.isfinite(p)
-    if tested.any():
-        out[tested] = scipy.stats.false_discovery_control(p[tested], method=method)
-    return out
+def n_top(fraction: float, n_usable: int) -> int:
+    """Return how many of so many neurons a fraction is: one at least, if there is any."""
+    return min(max(1, round(fraction * n_usable)), n_usable)
 
 
 def top_fraction(values: Float64, fraction: float) -> Bool:
@@ -230,7 +226,7 @@ def top_fraction(values: Float64, fraction: float) -> Bool:
     """
     flat = values.ravel()
     usable = np.flatnonzero(~np.isnan(flat))
-    n = min(max(1, round(fraction * len(usable))), len(usable))
+    largest = np.argsort(-flat[usable], kind="stable")[: n_top(fraction, len(usable))]
     out = np.zeros(flat.size, dtype=bool)
-    out[usable[np.argsort(-flat[usable], kind="stable")[:n]]] = True
+    out[usable[largest]] = True
     return out.reshape(values.shape)

@@ -1,6 +1,6 @@
 """How long scoring under lesions takes, as a speed-up over one whole forward pass for each mask.
 
-``python -m benchmarks.lesion [--rounds N] [--masks N] [--device cuda] [--layers N]``
+``python -m benchmarks.lesion [--inputs short long] [--rounds N] [--masks N] [--device cuda] [--layers N]``
 
 A Llama with random weights; short (1 x 32) and long (4 x 128) inputs; masks that lie in one layer each,
 as many in every layer, and masks that touch all layers. Each round runs every contender once, in an order
@@ -39,6 +39,7 @@ from benchmarks.ingest import SMALL, make_model
 
 Masks = np.ndarray[Any, np.dtype[np.bool_]]
 SHARE = 0.01  # of a layer's neurons
+INPUTS = {"short": (1, 32), "long": (4, 128)}  # prompts x tokens
 
 
 def make_masks(n: int, n_layers: int, width: int, *, one_layer: bool) -> Masks:
@@ -150,6 +151,7 @@ def timed(run: Callable[[], None], device: torch.device) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--inputs", nargs="+", choices=list(INPUTS), default=list(INPUTS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--masks", type=int, default=88)
     parser.add_argument("--layers", type=int, default=8)
@@ -158,7 +160,7 @@ def main() -> None:
     shape = SMALL | {"num_hidden_layers": options.layers}
     model = make_model(shape, 8192, options.device)
     cut, order = without_first_layers(model.module), random.Random(0)
-    for n_prompts, n_tokens in ((1, 32), (4, 128)):
+    for n_prompts, n_tokens in (INPUTS[name] for name in options.inputs):
         for one_layer in (True, False):
             masks = make_masks(options.masks, options.layers, shape["intermediate_size"], one_layer=one_layer)
             runs = case(model, cut, (n_prompts, n_tokens), masks)

@@ -4,9 +4,10 @@ import numpy as np
 import numpy.typing as npt
 
 Bool = npt.NDArray[np.bool_]
+Int = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
-_SMALLEST = 16  # neurons of a stratum that is parted no further
+_SMALLEST = 16  # values of a stratum that is parted no further
 _SHARE = 1 / 4  # of a stratum that may be the target's
 
 
@@ -18,8 +19,12 @@ def matched_controls(target: Bool, magnitude: Float64 | None, n_draws: int, rng:
     stratum as the target, any of them, the target's own too. So a target that is nothing but a random
     choice of such neurons is exchangeable with its controls. Controls that avoid the target are not: among
     the most active neurons of a layer only less active ones would be left, and p was measured to be up to
-    2.5 times too small. A target that fills the top of a layer is matched less closely, which `mismatch`
-    says, so that its controls are not mostly itself.
+    2.5 times too small.
+
+    The width of the strata trades two errors: in wide ones a target that fills their upper end is more
+    active than its controls, which makes p too small where activity alone hurts, and in narrow ones the
+    controls are mostly the target itself, which hides what it does. A quarter bounds the second; the first
+    is kept with each control as `mismatch`, from which `lesion_effects` has a p at equal activity.
 
     Parameters
     ----------
@@ -37,24 +42,43 @@ def matched_controls(target: Bool, magnitude: Float64 | None, n_draws: int, rng:
     (draw, layer, neuron) bool.
     """
     out = np.zeros((n_draws, *target.shape), dtype=bool)
+    each = np.ones(target.shape[1], dtype=np.int64)
     for layer in np.flatnonzero(target.any(axis=1)):
-        if magnitude is None:
-            strata = [np.arange(target.shape[1])]
-        else:
-            strata = _strata(np.argsort(magnitude[layer], kind="stable"), target[layer])
-        for stratum in strata:
+        order, parts = np.arange(target.shape[1]), [slice(None)]
+        if magnitude is not None:
+            order = np.argsort(magnitude[layer], kind="stable")
+            parts = strata(each, target[layer, order])
+        for stratum in (order[part] for part in parts):
             n = int(target[layer, stratum].sum())
             for draw in range(n_draws if n else 0):
                 out[draw, layer, rng.choice(stratum, n, replace=False)] = True
     return out
 
 
-def _strata(order: npt.NDArray[np.intp], target: Bool) -> list[npt.NDArray[np.intp]]:
-    """Halve neurons, in order of magnitude, while both halves are large and hold little of the target."""
-    halves = np.array_split(order, 2)
-    if any(len(half) < _SMALLEST or target[half].mean() > _SHARE for half in halves):
-        return [order]
-    return [stratum for half in halves for stratum in _strata(half, target)]
+def strata(members: Int, own: Int | Bool) -> list[slice]:
+    """Part values in order of magnitude: halve while both halves are large and hold little of a target.
+
+    Parameters
+    ----------
+    members
+        (bin,): how many values have each magnitude, in its order.
+    own
+        (bin,): how many of them are the target's.
+
+    Returns
+    -------
+    The strata in order, each a run of bins.
+    """
+
+    def part(first: int, last: int) -> list[slice]:
+        middle = (first + last + 1) // 2
+        for half in (slice(first, middle), slice(middle, last)):
+            n = members[half].sum()
+            if n < _SMALLEST or own[half].sum() > _SHARE * n:
+                return [slice(first, last)]
+        return part(first, middle) + part(middle, last)
+
+    return part(0, len(members))
 
 
 def least_selective(target: Bool, selectivity: Float64) -> Bool:

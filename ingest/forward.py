@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import cross_entropy
 
+from ..store.arguments import real_number, whole_number
 from ..store.errors import InputError
-from .arguments import real_number, whole_number
 from .models import LoadedModel
 
 _BELOW_ONE = 1 - 2**-24  # the largest float32 below it: a draw of 1 would be beyond every token

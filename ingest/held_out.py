@@ -35,7 +35,7 @@ def held_out(paradigm: Paradigm, selected_on: Collection[str] | None, what: str)
             "effects on prompts that took part are too large. Give the list, [] if there was none",
             stacklevel=4,
         )
-    selected = {str(p) for p in selected_on or ()}
+    selected = set() if selected_on is None else {str(p) for p in selected_on}
     left = [p for p in paradigm.table["prompt"] if p not in selected]
     if not left:
         raise InputError(

@@ -10,19 +10,20 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
+from ..store.arguments import whole_number
 from ..store.errors import InputError
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import library_versions, now
 from ..store.tensors import TensorWriter, allocate_tensors, is_allocated
 from ..store.trees import open_tree
-from .arguments import whole_number
 from .batches import batches, fitting_batch_tokens
 from .gradients import GradientSum, summed_loss
 from .models import LoadedModel, ModelLike, load_model
 from .parameters import Parameter, Which, as_rows, find_parameters
 from .structure import text_config
 from .tokens import Prompting, Prompts
+from .unit_archive import check_place
 
 _VARIABLE = "importance"
 
@@ -105,8 +106,7 @@ def importance(
     if batch_tokens is not None:
         batch_tokens = whole_number(batch_tokens, "batch_tokens", least=1)
     location = Location.of(out)
-    if not location.exists():
-        location.check_new()
+    check_place(location, _VARIABLE, _VARIABLE)
     loaded = load_model(model, device=device)
     if not loaded.is_causal:
         raise InputError(

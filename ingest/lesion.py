@@ -7,8 +7,8 @@ from typing import Any
 import xarray as xr
 from torch import nn
 
+from ..store.arguments import whole_number
 from ..store.errors import InputError, InputTypeError
-from .arguments import whole_number
 from .lesions.change import Change, Target, changed
 from .lesions.draws import InOrder
 from .lesions.kinds import Kind, check_kind

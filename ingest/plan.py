@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..store.allocate import SiteSpec
+from ..store.arguments import whole_number
 from ..store.errors import InputError, InputTypeError
 from ..store.paradigm import Paradigm
 from ..store.schema import SITES
-from .arguments import whole_number
 from .batches import fitting_batch_tokens
 from .capture import DTYPES
 from .forward import Sampling, end_tokens

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from ..store.arguments import real_number, whole_number
 from ..store.errors import InputError, MissingFileError
 from ..store.paradigm import Paradigm
 from ..store.provenance import library_versions
-from .arguments import real_number, whole_number
 from .capture import DTYPES
 from .comparison import Comparison, Computed
 from .forward import Sampling

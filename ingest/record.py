@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import xarray as xr
 from tqdm import tqdm
 
+from ..store.arguments import whole_numbers
 from ..store.paradigm import Paradigm
-from .arguments import whole_numbers
 from .forward import Sampling
 from .models import ModelLike
 from .plan import Keep, Settings, Sites, site_names

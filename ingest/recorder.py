@@ -12,13 +12,13 @@ from tqdm import tqdm
 
 from ..store.allocate import allocate, discard, is_allocated
 from ..store.archive import open as open_recording
+from ..store.arguments import whole_number
 from ..store.errors import InputError, InputTypeError
 from ..store.index.build import is_current, write_index
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import library_versions, now
 from ..store.writer import RecordingWriter
-from .arguments import whole_number
 from .forecast import Forecast, Probe, size
 from .models import ModelLike, load_model
 from .plan import Plan, Settings

@@ -2,15 +2,14 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import xarray as xr
 from tqdm import tqdm
 
-from ..store.archive import open as open_result
-from ..store.archive import open_group
+from ..store.arguments import whole_number
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
-from .arguments import whole_number
 from .forward import Sampling
 from .held_out import held_out
 from .lesions.change import Change
@@ -19,7 +18,6 @@ from .lesions.masks import Mask
 from .lesions.reference import mean_activation
 from .models import LoadedModel, ModelLike, load_model
 from .recorder import Part, checked_part
-from .scoring.archive import ScoreArchive, allocate_scores, check_place
 from .scoring.choices import Choices, Continuations
 from .scoring.lesions import as_networks, list_lesions, selected_on, selectivity_maps, spread
 from .scoring.plan import Asked, ScorePlan, check_scorable
@@ -27,6 +25,7 @@ from .scoring.readings import Reading
 from .scoring.units import UnitScorer
 from .sites import find_taps
 from .tokens import tokenize
+from .unit_archive import UnitArchive, check_place, make_units
 
 Masks = xr.DataArray | str | os.PathLike[str] | Mapping[str, Mask]
 
@@ -93,7 +92,9 @@ def score(
         Also keep whether each token was the likeliest one; how far what the model foretells is from what
         it foretells without a lesion.
     max_new_tokens, temperature, top_p
-        Let the model continue each prompt under each lesion with so many tokens; as for `record`.
+        Let the model continue each prompt under each lesion with so many tokens; as for `record`. Within a
+        text what was read is kept (the cache of keys and values); one lesion runs at a time, from the first
+        block on, since texts differ from the first token that a lesion changes.
     seed
         Draws the controls, the noise, the samples and the weights of the untrained copies.
     part
@@ -123,7 +124,8 @@ def score(
         kl : (lesion, prompt, token), nats: Kullback-Leibler divergence of the distribution of this token
             given those before, without a lesion, from that under it
         choice_logprob : (lesion, prompt, choice), nats: sum over the choice's tokens; NaN where none
-        correct : (lesion, prompt) int8, whether the right choice is the likeliest, -1 without choices
+        correct : (lesion, prompt) int8, whether the right choice is likelier than every other, -1 without
+            choices
         answer_index : (prompt,), choice_n_tokens : (prompt, choice)
         completion : (lesion, prompt), what the model wrote
         parsed : (lesion, prompt) int8, the choice that this names; -1 where it names none or several, -2
@@ -148,7 +150,7 @@ def score(
     part = None if part is None else checked_part(part)
     sampling = Sampling(max_new_tokens, temperature, top_p, seed) if max_new_tokens else None
     location = Location.of(out)
-    check_place(location)
+    check_place(location, "scores", "scores")
     loaded = load_model(model, device=device)
     with loaded.evaluating():
         paradigm = held_out(as_paradigm(paradigm), selected_on(networks), "masks")
@@ -156,7 +158,10 @@ def score(
         shape = (len(taps), taps[0].width)
         targets = spread(networks, shape, site)
         tokens = tokenize(loaded, paradigm.table)
-        check_scorable(loaded, tokens, sampling)
+        wanted: dict[Reading, bool] = {"logprob": True, "hit": hits, "kl": kl}
+        readings = tuple(name for name, is_wanted in wanted.items() if is_wanted)
+        asked = _asked(loaded, paradigm, readings, sampling, untrained)
+        check_scorable(loaded, tokens, asked)
         lesions = list_lesions(
             targets,
             doses,
@@ -166,14 +171,14 @@ def score(
             seed=seed,
         )
         change = Change.of(kind, reference, shape, site, seed)
-        wanted: dict[Reading, bool] = {"logprob": True, "hit": hits, "kl": kl}
-        readings = tuple(name for name, is_wanted in wanted.items() if is_wanted)
-        asked = _asked(loaded, paradigm, readings, sampling, untrained)
         plan = ScorePlan(loaded, paradigm, tokens, lesions, keep_only, site, kind, change, seed, asked)
         inputs = plan.inputs(reference, doses)
         source = getattr(networks, "attrs", {})
-        known = plan.known().assign_attrs(_sources(source, selected_on(networks)))
-        return _run(plan, location, inputs, known, part, progress)
+        known = _sources(source, selected_on(networks))
+        return make_units(
+            location, inputs, "scores", lambda: plan.allocation(known),
+            lambda archive: _score_units(plan, archive, part, progress), part=part,
+        )  # fmt: skip
 
 
 def _asked(
@@ -196,42 +201,15 @@ def _sources(attrs: Mapping[str, object], selected: set[str] | None) -> dict[str
     return out if selected is None else {**out, "selected_on": sorted(selected)}
 
 
-def _run(
-    plan: ScorePlan,
-    location: Location,
-    inputs: Mapping[str, object],
-    known: xr.Dataset,
-    part: Part | None,
-    progress: bool | None,
-) -> xr.Dataset:
-    """Begin or go on, score what is missing, finalise when all is there, and open it."""
-    archive = ScoreArchive.find(location, inputs)
-    if archive is None or not archive.is_final:
-        if part is not None and part[0] > 0:
-            ScoreArchive.wait_for(location, inputs)
-        with location.claimed(shared=part is not None):
-            archive = ScoreArchive.find(location, inputs)
-            if archive is None:
-                allocate_scores(location, known, plan.fields(), plan.grid(), inputs)
-                archive = ScoreArchive(location)
-            _score_units(plan, archive, part, progress)
-        if not archive.pending():
-            with location.claimed(wait=True):
-                archive.finalise()
-    if archive.is_final:
-        return open_result(str(location))
-    return open_group(location, location.group(), None, {})
-
-
-def _score_units(plan: ScorePlan, archive: ScoreArchive, part: Part | None, progress: bool | None) -> None:
+def _score_units(plan: ScorePlan, archive: UnitArchive, part: Part | None, progress: bool | None) -> None:
     """Score this process's units that are not there yet."""
     k, n = part or (0, 1)
     mine = [unit for unit in archive.pending() if unit % n == k]
     scorer = UnitScorer(plan, int(archive.attrs["batch_tokens"]))
     places = {unit: archive.grid.slices(unit) for unit in mine}
-    sizes = {u: (a.stop - a.start) * (b.stop - b.start) for u, (a, b) in places.items()}
+    sizes = {u: prod(s.stop - s.start for s in cut.values()) for u, cut in places.items()}
     hidden = None if progress is None else not progress
     with tqdm(total=sum(sizes.values()), desc="score", unit="prompt", disable=hidden) as bar:
         for unit in mine:
-            archive.write(unit, scorer.score(*places[unit]))
+            archive.write(unit, scorer.score(places[unit]["lesion"], places[unit]["prompt"]))
             bar.update(sizes[unit])

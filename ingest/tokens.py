@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from jinja2 import TemplateError
 
+from ..store.arguments import whole_number
 from ..store.errors import InputError, InputTypeError
-from .arguments import whole_number
 from .models import LoadedModel
 
 _AT_A_TIME = 1024  # prompts tokenized together: memory does not grow with their number

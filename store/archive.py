@@ -139,7 +139,8 @@ def _open_result(location: Location, group: zarr.Group, site: str | None, level:
     if site is not None or level is not None:
         raise InputError(f"{location.name} is a result; only a recording has a site and a level")
     if "kind" in group.attrs and "manifest_digest" not in group.attrs:
-        remedy = "score it again" if group.attrs["kind"] == "scores" else "remove it and save it again"
+        goes_on = "inputs" in group.attrs  # made unit by unit, by a call that can be made again
+        remedy = "make the call that writes it again" if goes_on else "remove it and save it again"
         raise InputError(f"{location.name} was not written to its end; {remedy}")
     if group.attrs.get("tree"):
         from .trees import open_tree  # which opens groups as this module does

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from .allocate import discard
 from .encoding import COMPRESSORS, encode_chunk, pad
 from .errors import InputError, short
 from .location import Location, quiet_zarr
@@ -62,11 +63,20 @@ def allocate_tensors(
 ) -> None:
     """Create every array, whole and without a value: ``variable`` (condition, row, column) of each tensor.
 
-    The attributes come last: their presence says that all is allocated.
+    What an interrupted allocation left is removed first. The attributes come last: their presence says that
+    all is allocated.
+
+    Raises
+    ------
+    InputError
+        There is something else.
     """
-    for key in location.keys():  # of an allocation that was interrupted
-        location.remove(key)
-    root = zarr.create_group(location.zarr_store(read_only=False), zarr_format=3)
+    if location.exists():
+        if location.group().attrs.get("kind") != variable:
+            raise InputError(f"{location} holds something else than {variable}; choose another path")
+        discard(location)
+    store = location.zarr_store(read_only=False)
+    root = zarr.create_group(store, zarr_format=3, attributes={"kind": variable})
     names = root.create_array(
         "condition", shape=(len(conditions),), dtype=str, dimension_names=("condition",)
     )
@@ -87,7 +97,7 @@ def allocate_tensors(
 
 def is_allocated(location: Location) -> bool:
     """Say whether there is something at a location; an allocation that was interrupted is nothing."""
-    return location.exists() and bool(location.group().attrs.asdict())
+    return location.exists() and TREE in location.group().attrs
 
 
 class TensorWriter:

@@ -250,8 +250,8 @@ def test_ica__says_which_components_are_networks(call, networks_recording, tmp_p
     out = tmp_path / "i.zarr"
     how = ("--mode", "temporal", "--solver", "picard", "--runs", 3)
     status, printed, _ = call("ica", networks_recording, "-k", 3, *how, "-o", out)
-    assert status == 0 and printed.count(", p 0.05, network\n") == 3
-    assert printed.endswith("3 of 3 components are networks (p of at most .05)\n")
+    assert status == 0 and printed.count(", p 0.05, network\n") == 3 == printed.count(", halves ")
+    assert "3 of 3 components are networks (p of at most .05, and alike in two halves" in printed
     saved = open_recording(out)
     assert (saved.attrs["mode"], saved.attrs["solver"]) == ("temporal", "picard")
     assert saved["is_network"].all()
@@ -260,10 +260,10 @@ def test_ica__says_which_components_are_networks(call, networks_recording, tmp_p
 def test_ica__takes_windows_criteria_and_groups(call, networks_recording, tmp_path):
     how = ("--window", 1, "--group", "cca", "--null", 0, "--runs", 2)
     status, printed, _ = call("ica", networks_recording, "-k", "parallel", *how, "-o", tmp_path / "w.zarr")
-    assert status == 0 and "(layers from 1): stability" in printed and ", p" not in printed
+    assert status == 0 and "(layers from 1): explained variance" in printed and ", p" not in printed
     share = ("-k", "0.3", "--runs", 1)
     status, printed, _ = call("ica", networks_recording, *share, "-o", tmp_path / "s.zarr")
-    assert status == 0 and "stability nan" in printed
+    assert status == 0 and "stability" not in printed and "taken for granted: the one run missed" in printed
     for wrong in ("many", "nan", "1.5"):
         status, _, err = call("ica", networks_recording, "-k", wrong, "-o", tmp_path / "x.zarr")
         assert status == 2 and "share of the variance" in err

@@ -62,6 +62,7 @@ def test_regions__opens_importance_that_is_there(call, model, tmp_path):
         (("--role", "best"), "--role must be one of ['top', 'bottom', 'random'], got 'best'"),
         (("--of", "all"), "--of must be one of"),
         (("--scope", "layer"), "--scope must be one of"),
+        (("--seed", -1), "--seed must be at least 0, got -1"),
         (("--of", "monolingual", "--role", "bottom"), "--of monolingual goes with --role top alone"),
     ],
 )

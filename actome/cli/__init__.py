@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from .._version import __version__
 from ..store.errors import ActomeError
@@ -19,17 +20,20 @@ from . import (
     catalog,
     components,
     contrasts,
+    fingerprints,
     housekeeping,
     lesions,
+    networks,
     queries,
     recording,
     regions,
     replicate,
     sharing,
+    subjects,
     versions,
 )
 
-COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+COMMANDS: Final[dict[str, Callable[..., Any] | typer.Typer]] = {
     "demo": recording.demo,
     "record": recording.record,
     "import": sharing.import_,
@@ -51,6 +55,11 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "query": queries.query,
     "glm": contrasts.glm,
     "ica": components.ica,
+    "label": networks.label,
+    "dual-regression": networks.dual_regression,
+    "recurrence": subjects.recurrence,
+    "connectivity": networks.connectivity,
+    "fingerprint": fingerprints.fingerprint,
     "overlap": analyses.overlap,
     "identify": analyses.identify,
     "lesion": lesions.lesion,
@@ -62,7 +71,16 @@ COMMANDS: Final[dict[str, Callable[..., Any]]] = {
     "pull": sharing.pull,
 }
 
+
+class _AsListed(TyperGroup):
+    """Commands in the order of `COMMANDS`; typer puts those with sub-commands first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+
 app = typer.Typer(
+    cls=_AsListed,
     help="Analyse the activations of language models the way neuroimaging analyses brains.",
     no_args_is_help=True,
     add_completion=False,
@@ -70,7 +88,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import InputError
-from .options import CatalogOption, Out, Recording, Site, refuse_taken
+from .options import CatalogOption, Out, Recording, Site, Where, chosen, refuse_taken
 
 
 def ica(
@@ -32,6 +32,7 @@ def ica(
     null: Annotated[int, typer.Option(help="Draws of Gaussian scores to compare with; 0: none.")] = 19,
     seed: Annotated[int, typer.Option(help="Draws the bootstraps, the starts and the null.")] = 0,
     standardize: Annotated[bool, typer.Option(help="Give every neuron unit variance.")] = True,
+    where: Where = None,
     site: Site = None,
     catalog: CatalogOption = None,
 ) -> None:
@@ -42,7 +43,7 @@ def ica(
 
     refuse_taken(out)
     n_components = _number(components)
-    ds = open_recording(name, site=site, catalog=catalog)
+    ds = chosen(open_recording(name, site=site, catalog=catalog), where)
     result = group_ica(
         ds,
         n_components=n_components,
@@ -61,7 +62,12 @@ def ica(
         print(_line(result.isel(component=i)))
     if "is_network" in result:
         found = int(result["is_network"].sum())
-        print(f"{found} of {result.sizes['component']} components are networks (p of at most .05)")
+        print(
+            f"{found} of {result.sizes['component']} components are networks (p of at most .05, and alike in "
+            "two halves of the subjects)"
+        )
+    else:
+        print(f"taken for granted: {result.attrs['assumption']}")
 
 
 def _number(text: str) -> int | float | str:
@@ -78,11 +84,15 @@ def _number(text: str) -> int | float | str:
 
 def _line(component: Any) -> str:
     """Say what is known of one component; of a window of layers, its first layer too."""
+    import numpy as np
+
     text = f"component {int(component['component'])}"
     if "window" in component.coords:
         text += f" (layers from {int(component['window'])})"
-    text += f": stability {float(component['stability']):.3f}"
+    text += f": explained variance {float(component['explained_variance']):.3f}"
+    for name, wording in (("stability", "stability"), ("split_half", "halves"), ("p_value", "p")):
+        if name in component and np.isfinite(component[name]):
+            text += f", {wording} {float(component[name]):.3g}"
     if "is_network" in component:
-        network = "network" if bool(component["is_network"]) else "not a network"
-        text += f", p {float(component['p_value']):.3g}, {network}"
+        text += ", network" if bool(component["is_network"]) else ", not a network"
     return text

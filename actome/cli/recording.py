@@ -63,11 +63,11 @@ def record(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it will take, and stop.")] = False,
 ) -> None:
     """Show a paradigm to a model and keep its activations; the same command goes on after a stop."""
-    from ..ingest.arguments import whole_numbers
     from ..ingest.forward import Sampling
     from ..ingest.plan import Settings, site_names
     from ..ingest.recorder import prepare
     from ..ingest.tokens import Prompting, Selection
+    from ..store.arguments import whole_numbers
 
     share = share_of(part)
     settings = Settings(

@@ -5,8 +5,9 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from ..store.arguments import whole_number
 from ..store.errors import InputError
-from .options import Json, Out, refuse_taken
+from .options import Json, Out, beside, refuse_taken
 
 
 def regions(
@@ -48,6 +49,7 @@ def regions(
     """Find how important each parameter is for each condition, and save regions of the most important."""
     shares, roles = top or [0.01], role or ["top"]
     _check(shares, roles, of, scope)
+    whole_number(seed, "--seed", least=0)
     from ..analyze.regions.selection import region
     from ..analyze.regions.sets import join_regions
     from ..ingest.importance import importance as find_importance
@@ -55,7 +57,7 @@ def regions(
 
     refuse_taken(out)
     weights = find_importance(
-        model, paradigm, importance or _beside(out),
+        model, paradigm, importance or beside(out, "importance"),
         by=by, parameters=parameters, per_sample=per_sample, device=device,  # type: ignore[arg-type]
     )  # fmt: skip
     chosen = [
@@ -89,13 +91,6 @@ def _check(shares: list[float], roles: list[str], of: str, scope: str) -> None:
             raise InputError(f"{name} must be one of {list(allowed)}, got {unknown[0]!r}")
     if of == "monolingual" and roles != ["top"]:
         raise InputError(f"--of monolingual goes with --role top alone, got {roles}")
-
-
-def _beside(out: str) -> str:
-    """Return where the importance is kept by default: beside the regions."""
-    folder, slash, name = out.rstrip("/").rpartition("/")
-    stem, dot, suffix = name.partition(".")
-    return f"{folder}{slash}{stem}-importance{dot}{suffix}"
 
 
 def _names(chosen: list[Any]) -> list[str]:

@@ -59,6 +59,8 @@ def run_demo(out: str | os.PathLike[str] = "data/demo", *, controls: int = 9) ->
     _say("decomposing into components")
     components = keep("components", actome.group_ica, recording.isel(passages), n_components=N_COMPONENTS)
     ica_networks = actome.networks(components)
+    unseen = {"prompt": np.flatnonzero(~first_runs & (recording["condition"] != BASELINE))}
+    labels = keep("labels", _labels, recording.isel(unseen), components, summary.isel(selecting))
 
     _say("naming the conditions of held-out prompts")
     identification = keep("identification", actome.identify, summary)
@@ -87,7 +89,8 @@ def run_demo(out: str | os.PathLike[str] = "data/demo", *, controls: int = 9) ->
         ica_networks,
         actome.overlap(glm_networks),
         actome.overlap(ica_networks),
-        actome.overlap(glm_networks, ica_networks),
+        actome.overlap(ica_networks, glm_networks, null="layers"),
+        labels,
         identification,
         *lesions,
         out=archive / "report.html",
@@ -98,6 +101,15 @@ def _contrasts(fit: xr.Dataset, conditions: list[str]) -> xr.Dataset:
     """Each condition against the mean of the others: (network, layer, neuron)."""
     maps = [actome.compute_contrast(fit, f"{c} - mean(rest)") for c in conditions]
     return xr.concat(maps, pd.Index(conditions, dtype=object, name="network"), combine_attrs="drop_conflicts")
+
+
+def _labels(unseen: xr.Dataset, components: xr.Dataset, selecting: xr.Dataset) -> xr.Dataset:
+    """Label components by prompts that made none of them, and by the signed contrasts they look like."""
+    courses = actome.dual_regression(unseen, components)
+    signed = actome.fit_glm(selecting, measure="signed")
+    conditions = sorted(set(unseen["condition"].to_numpy().tolist()))
+    contrasts = {c: actome.compute_contrast(signed, f"{c} - mean(rest)") for c in conditions}
+    return actome.label_components(components, courses, contrasts)
 
 
 def _say(step: str) -> None:

@@ -49,13 +49,18 @@ def replicate(study: str, **options: Any) -> str:
 
 def run(study: str, **options: Any) -> Outcome:
     """Do as `replicate`, and return the statements with their verdicts beside the path."""
-    if study not in STUDIES:
-        known = "; ".join(f"{number} ({s.title})" for number, s in STUDIES.items())
-        raise InputError(f"there is no study {study!r} to replicate; those there are: {known}")
-    repeat = importlib.import_module(f".{STUDIES[study].package}", __name__).run
+    repeat = importlib.import_module(f".{check_study(study).package}", __name__).run
     known_options = list(inspect.signature(repeat).parameters)
     unknown = [name for name in options if name not in known_options]
     if unknown:
         raise InputError(f"study {study} has no option {unknown[0]!r}; it has {known_options}")
     outcome: Outcome = repeat(**options)
     return outcome
+
+
+def check_study(study: str) -> Study:
+    """Return the study of that number, or refuse."""
+    if study not in STUDIES:
+        known = "; ".join(f"{number} ({s.title})" for number, s in STUDIES.items())
+        raise InputError(f"there is no study {study!r} to replicate; those there are: {known}")
+    return STUDIES[study]

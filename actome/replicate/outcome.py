@@ -29,12 +29,15 @@ class Statement:
         "agree", "disagree", "cannot say" (neither rule is met) or "not asked" (the data cannot tell).
     rule
         When it is which.
+    published
+        The study's own figures; "" where it gives none that are known for sure.
     """
 
     claim: str
     measured: str
     verdict: Verdict
     rule: str
+    published: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Outcome:
 
 def as_dataset(statements: Sequence[Statement], choices: Sequence[Choice], **attrs: Any) -> xr.Dataset:
     """Return statements, and choices (choice, value, reason), as the report takes them."""
-    fields = ("claim", "measured", "verdict", "rule")
+    fields = ("claim", "published", "measured", "verdict", "rule")
     along = {f: ("statement", np.array([getattr(s, f) for s in statements], dtype=object)) for f in fields}
     columns = dict(zip(("choice", "value", "reason"), zip(*choices, strict=True), strict=True))
     along |= {name: ("choice", np.array(values, dtype=object)) for name, values in columns.items()}

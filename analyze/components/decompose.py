@@ -5,13 +5,15 @@ from typing import Any, Literal
 
 import dask.base
 import numpy as np
+import scipy.optimize
 import xarray as xr
 
 from ...store.blocks import with_tokens
-from ...store.errors import InputError
+from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
 from .group_pca import group_pca, units
-from .ica import check_recordings, group_ica
+from .ica import group_ica
+from .options import check_recordings
 from .repeats import Estimate, clusters
 from .result import component_attrs, components
 from .scaling import Scaling, agreed, scaling
@@ -20,8 +22,6 @@ from .subject_pca import leading
 from .subjects import draw_weights, subjects_of
 
 Method = Literal["ica", "pca", "dictionary", "nmf"]
-
-_MARGIN = 64  # dimensions of the common basis beyond the components
 
 
 def decompose(
@@ -46,12 +46,12 @@ def decompose(
     ds
         A recording at the level of tokens, or several with the same layers and neurons.
     method
-        "ica": `group_ica`, which takes `options` too. "pca": the group's principal components: directions
-        of most variance, each orthogonal to the others, which networks need not be. "dictionary": maps
-        with few neurons, by scikit-learn's MiniBatchDictionaryLearning of the group's components over
-        neurons. "nmf": parts that only add up, by scikit-learn's MiniBatchNMF of magnitudes, since
-        activations have signs and a negative one is no less of it; what all neurons always have takes a
-        component. A prompt is a batch, so the order of prompts matters.
+        "ica": `group_ica`, which takes `options` too. "pca": the group's principal components, the largest
+        first: directions of most variance, each orthogonal to the others, which networks need not be.
+        "dictionary": maps with few neurons, by scikit-learn's MiniBatchDictionaryLearning of the group's
+        components over neurons. "nmf": parts that only add up, by scikit-learn's MiniBatchNMF of
+        magnitudes, since activations have signs and a negative one is no less of it; what all neurons always
+        have takes a component. A prompt is a batch, so the order of prompts matters.
     n_components
         Components.
     subject, n_runs
@@ -71,9 +71,10 @@ def decompose(
     Returns
     -------
     Dataset
-        ``component_map``, ``stability`` and ``explained_variance`` as in `group_ica`; stability is that of
-        bootstraps over subjects for "pca", and NaN for "dictionary" and "nmf". For "nmf" the variance is the
-        sum of squares of the magnitudes.
+        ``component_map``, ``stability`` and ``explained_variance`` as in `group_ica`, but that the variance
+        is that along maps as the method gives them, before they get zero mean over neurons; stability is
+        that of bootstraps over subjects for "pca", and NaN for "dictionary" and "nmf". For "nmf" the
+        variance is the sum of squares of the magnitudes. None of them is compared with chance.
 
     Raises
     ------
@@ -95,8 +96,12 @@ def decompose(
     recordings = [ds] if isinstance(ds, xr.Dataset) else list(ds)
     check_recordings(recordings)
     for name, value in (("n_components", n_components), ("n_runs", n_runs), ("n_epochs", n_epochs)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise InputTypeError(f"{name} must be an int for method {method!r}, got {value!r}")
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
+    if not sparsity > 0:
+        raise InputError(f"sparsity must be positive, got {sparsity}")
     recordings = [with_tokens(r) for r in recordings]
     centre = method != "nmf"
     scalings = agreed([scaling(r, standardize=standardize, centre=centre) for r in recordings])
@@ -106,8 +111,7 @@ def decompose(
     else:
         subjects = subjects_of(recordings, subject)
         weights = draw_weights(len(subjects), n_runs, seed)
-        kept = max(2 * n_components, n_components + _MARGIN)
-        span = group_pca(recordings, scalings, subjects, weights, Plan(2 * n_components, kept, whiten=False))
+        span = group_pca(recordings, scalings, subjects, weights, Plan.for_components(n_components))
         if len(leading(span.moments[1])[0]) < n_components:
             raise InputError(
                 f"the subjects hold fewer than {n_components} dimensions; ask for fewer components"
@@ -130,19 +134,24 @@ _Found = tuple[Float64, dict[str, Any]]
 
 
 def _pca(span: Span, basis: Float64, K: int, n_runs: int, total: float) -> _Found:
-    """Leading components of every repeat, clustered; those of all subjects are returned."""
+    """Leading components of all subjects, each with the cluster of the repeats' that it is most alike."""
     same = np.eye(len(basis))
     runs = [Estimate(leading(span.moments[1 + r], K)[1].T, np.zeros(K), True, 0) for r in range(n_runs)]
     centres, stability, size = clusters(runs, same, K)
-    maps = np.concatenate([e.coordinates for e in runs])[centres]
-    values = {"stability": stability, "explained_variance": _share(span, maps, total), "cluster_size": size}
+    maps = runs[0].coordinates
+    alike = np.abs(maps @ np.concatenate([e.coordinates for e in runs])[centres].T)
+    own = scipy.optimize.linear_sum_assignment(alike, maximize=True)[1]
+    values = {
+        "stability": stability[own],
+        "explained_variance": _along(span, maps) / total,
+        "cluster_size": size[own],
+    }
     return maps @ basis, values
 
 
-def _share(span: Span, maps: Float64, total: float) -> Float64:
-    """Share of the variance along maps (component, dimension), as if each were alone."""
-    along = np.einsum("ij,jk,ik->i", maps, span.moments[0], maps)
-    return np.asarray(along / np.square(maps).sum(axis=1) / total)
+def _along(span: Span, directions: Float64) -> Float64:
+    """Sum of squares of the tokens along directions (component, dimension), as if each were alone."""
+    return np.asarray(np.einsum("ij,jk,ik->i", directions, span.moments[0], directions))
 
 
 def _dictionary(span: Span, basis: Float64, K: int, seed: int, sparsity: float, total: float) -> _Found:
@@ -160,7 +169,8 @@ def _dictionary(span: Span, basis: Float64, K: int, seed: int, sparsity: float, 
     flat = maps.std(axis=1) == 0
     if flat.any():
         raise InputError(f"{flat.sum()} of {K} maps are empty at sparsity {sparsity}; lower it")
-    share = _share(span, maps @ basis.T, total)
+    directions = maps / np.linalg.norm(maps, axis=1, keepdims=True)
+    share = _along(span, directions @ basis.T) / total
     order = np.argsort(-share, kind="stable")
     return maps[order], {"stability": np.full(K, np.nan), "explained_variance": share[order]}
 
@@ -173,18 +183,19 @@ def _nmf(
 
     learner = MiniBatchNMF(K, init="random", random_state=seed)
     usable = scalings[0].usable
-    for last in [False] * n_epochs + [True]:
-        along = np.zeros(K)
+    for _ in range(n_epochs):
         for rows in _prompts(recordings, scalings):
-            size = np.abs(rows[:, usable])
-            if last:
-                H = learner.components_
-                along += np.square(size @ (H / np.linalg.norm(H, axis=1)[:, None]).T).sum(axis=0)
-            else:
-                learner.partial_fit(size)
-    share = along / total
+            learner.partial_fit(np.abs(rows[:, usable]))
+    norm = np.linalg.norm(learner.components_, axis=1)
+    if not norm.all():
+        raise InputError(f"{(norm == 0).sum()} of {K} parts are empty; ask for fewer components")
+    directions = (learner.components_ / norm[:, None]).T
+    along = sum(
+        np.square(np.abs(rows[:, usable]) @ directions).sum(axis=0) for rows in _prompts(recordings, scalings)
+    )
+    share = np.asarray(along / total)
     order = np.argsort(-share, kind="stable")
-    values = {"stability": np.full(K, np.nan), "explained_variance": share[order]}
+    values: dict[str, Any] = {"stability": np.full(K, np.nan), "explained_variance": share[order]}
     return learner.components_[order].astype(np.float64), values
 
 

@@ -2,64 +2,24 @@
 
 Subject PCA, group PCA, ICA. The group's part is repeated over bootstrapped subjects and fresh starts;
 estimates that come back form tight clusters, and the tightness is the stability of a component. A component
-is called a network where it is more stable, and less Gaussian, than any that Gaussian scores give.
+is called a network where it is more stable, and less Gaussian, than any that Gaussian scores give, and alike
+in two halves of the subjects.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
-import dask.base
-import numpy as np
 import xarray as xr
-from dask.delayed import delayed
 
-from ...store.blocks import level_of, one_blas_thread, valid_tokens, with_tokens
+from ...store.blocks import with_tokens
 from ...store.errors import InputError
-from ...store.moments import Float64
-from .group_pca import group_pca
-from .null import null_of
-from .order import MOST, check_order, order_of, random_signs
-from .repeats import Estimate, Model, Spatial, Temporal, check_rank, clusters
-from .result import component_attrs, components, stacked
-from .scaling import Scaling, agreed, scaling
-from .scores import refined, scores
-from .solvers import Solver, check_solver
-from .span import Plan, Span
-from .stability import split_half
-from .subjects import Subjects, draw_weights, subjects_of
+from .options import Options, check_recordings
+from .result import component_attrs, stacked
+from .solvers import Solver
+from .subjects import subjects_of
+from .window import decompose_window, windows
 
-_ALPHA = 0.05
-_MARGIN = 64  # dimensions of the common basis beyond the components: what a bootstrap may put first
-
-
-@dataclass(frozen=True)
-class _Options:
-    """How to decompose; as in `group_ica`."""
-
-    n_components: int | float | str
-    subject: str
-    mode: str
-    subject_components: int | None
-    n_runs: int
-    seed: int
-    standardize: bool
-    solver: Solver
-    group: str
-    null: int
-
-    @property
-    def most(self) -> int:
-        """Components that there may be."""
-        return MOST if isinstance(self.n_components, (float, str)) else int(self.n_components)
-
-    @property
-    def plan(self) -> Plan:
-        """What PCA keeps."""
-        k = 2 * self.most if self.subject_components is None else self.subject_components
-        kept = max(2 * self.most, self.most + _MARGIN)
-        return Plan(k, kept, whiten=self.group == "cca")
+_METHODS = {"quasi-newton": "quasi-Newton tanh", "fastica": "FastICA logcosh", "picard": "Picard-O tanh"}
 
 
 def group_ica(
@@ -79,19 +39,20 @@ def group_ica(
 ) -> xr.Dataset:
     """Decompose recordings into networks of neurons that vary together over tokens.
 
-    Computed here, on the active Dask scheduler: the cube is read twice (four times for temporal sources),
-    in blocks, and never held whole; neither are the components of all subjects.
+    Computed here, on the active Dask scheduler: the cube is read twice (four times for temporal sources,
+    three times more for "parallel"), in blocks, and never held whole; neither are the components of all
+    subjects. Temporal sources hold every token in a basis of at most ``max(2 K, K + 64)`` dimensions.
 
     Parameters
     ----------
     ds
         A recording at the level of tokens, or several with the same layers and neurons: data sets, or
-        models of the same shape.
+        models of the same shape. Each is centred and scaled on its own.
     n_components
         Components of the group; or a share of the variance, below 1, that they are to hold; or
         "parallel", as many as vary more than data with random signs.
     subject
-        "prompt", "recording", or a label whose values make the subjects.
+        "prompt", "recording", or a label whose values make the subjects of a recording.
     mode
         "spatial": maps over neurons are the independent sources; "temporal": time courses over tokens
         are, and maps are how much of each every neuron has.
@@ -100,7 +61,8 @@ def group_ica(
         `n_components`, never more than its tokens.
     n_runs
         Repeats: the first takes every subject once, the others bootstrap the subjects; each starts
-        afresh.
+        afresh. One alone is quick, and blind: it may stop at a local optimum and miss sources, of
+        networks that share many neurons above all, and has neither stability nor null to tell by.
     seed
         Draws the bootstraps, the starts, the halves and the null.
     standardize
@@ -123,24 +85,31 @@ def group_ica(
     Dataset
 
     component_map : (component, layer, neuron), zero mean and unit variance over neurons, the longer
-        tail positive, NaN for a neuron with any NaN and outside the component's window; most stable first
+        tail positive, NaN for a neuron with any NaN and outside the component's window; most stable
+        first. A neuron that never varies counts as one that no component moves
     stability : (component), in [0, 1]: mean |correlation| of the estimates in its cluster less that to
         the others (the index of ICASSO, an estimate's correlation with itself left out); NaN for one
         repeat
-    explained_variance : (component), share of the variance over tokens and neurons that lies along the
-        map; maps are not orthogonal, so shares may overlap
+    explained_variance : (component), share of the variance over tokens and neurons (of its window) that
+        lies along the map; maps are not orthogonal, so shares may overlap. What PCA left out is not
+        counted, so that they may fall short too
     cluster_size : (component), estimates in its cluster; `n_runs` when it came back every time
     split_half : (component), |correlation| of the maps that two halves of the subjects give for it; NaN
         for one repeat, and where a half has too few dimensions
-    departure : (component), how far its source is from Gaussian, in units in which chance gives about 1
+    split_half_dice : (component), Dice of the neurons above z = 3.6 in these two maps; NaN too where
+        there are none
+    departure : (component), how far its source is from Gaussian, in units in which chance gives about 1.
+        A part of the test, and no test alone: that of noise exceeds the null's too often
     p_value : (component), share of draws of the null whose largest stability, or largest departure if
-        that is more often, is as large; corrected for the number of components
-    is_network : (component), p_value of at most .05
-    converged, n_iterations : (repeat), of the ICA of each repeat; with several windows (window, repeat)
-    null_stability, null_departure : (draw), the largest of each draw; with several windows (window, draw)
+        that is more often, is as large: a network has to exceed both. Corrected for the number of
+        components of its window, not for that of windows
+    is_network : (component), p_value of at most .05, and split_half of at least .5 (or NaN)
+    converged, n_iterations : (repeat), of the ICA of each repeat; with several windows (of_window, repeat)
+    null_stability, null_departure : (draw), the largest of each draw; with several windows (of_window, draw)
 
-    Without a null, or with one repeat, the variables that need it are left out. The coordinate
-    ``window`` of a component is the first layer of its window. Prompts without tokens take no part.
+    Without a null, or with one repeat, the variables that need it are left out. attrs say what is taken
+    for granted (``assumption``). The coordinate ``window`` of a component is the first layer of its
+    window. Prompts without tokens take no part.
 
     Notes
     -----
@@ -152,13 +121,16 @@ def group_ica(
     The null keeps all inner products, and so all that PCA sees, and has Gaussian scores; over tokens, with
     the recording's spectrum within prompts and variance between them. It takes the first five repeats (more
     of less than ten components): of fewer, chance makes tighter clusters. Restarts alone are no null: on
-    pure noise clusters come back at .6 to .7.
+    pure noise clusters come back at .6 to .7. The halves are for noise that is not Gaussian: where neurons
+    are seldom active, each on its own, patterns of single tokens come back in every repeat that has them,
+    but not in both halves (correlation below .15, of what is planted above .9). The null takes neurons for
+    alike: without `standardize` one of large variance is a component, and a network, by itself.
 
     Raises
     ------
     InputError
-        An option that is not allowed, too few tokens or subjects for so many components, or
-        recordings that do not match.
+        An option that is not allowed, too few tokens or subjects for so many components, recordings
+        that do not match, or nothing that varies.
     MissingDependencyError
         The solver is not installed.
 
@@ -169,14 +141,14 @@ def group_ica(
     .. [3] Varoquaux et al. (2010), NeuroImage 51:288-299.
     """
     recordings = [ds] if isinstance(ds, xr.Dataset) else list(ds)
-    options = _Options(
+    options = Options(
         n_components, subject, mode, subject_components, n_runs, seed, standardize, solver, group, null
     )
     check_recordings(recordings)
-    _check(options)
-    recordings = [with_tokens(r) for r in recordings]
+    options.check()
+    recordings = [_with_tokens(r) for r in recordings]
     subjects = subjects_of(recordings, subject)
-    parts = [_decompose(own, subjects, options) for own in windows(recordings, window)]
+    parts = [decompose_window(own, subjects, options) for own in windows(recordings, window)]
     attrs = component_attrs(recordings, f"group ICA, {mode}, {_METHODS[solver]}, float64")
     return stacked(parts).assign_attrs(
         attrs,
@@ -192,153 +164,14 @@ def group_ica(
         window=window or 0,
         n_components=str(n_components),
         n_null=null,
+        assumption=options.assumption,
     )
 
 
-_METHODS = {"quasi-newton": "quasi-Newton tanh", "fastica": "FastICA logcosh", "picard": "Picard-O tanh"}
-
-
-def check_recordings(recordings: Sequence[xr.Dataset]) -> None:
-    """Refuse recordings that cannot be decomposed together."""
-    if not recordings:
-        raise InputError("group_ica needs at least one recording, got none")
-    first = recordings[0]
-    for ds in recordings:
-        if level_of(ds) != "token":
-            raise InputError(
-                "group_ica needs the activations of tokens; open the recording with level='token', or "
-                "record it with keep='full'"
-            )
-        if any(not np.array_equal(ds[d].to_numpy(), first[d].to_numpy()) for d in ("layer", "neuron")):
-            raise InputError(
-                "the recordings differ in their layers or neurons; group_ica compares like with like"
-            )
-
-
-def _check(options: _Options) -> None:
-    check_order(options.n_components)
-    for name, value, least in (
-        ("n_runs", options.n_runs, 1),
-        ("subject_components", options.subject_components, 1),
-        ("null", options.null, 0),
-    ):
-        if value is not None and value < least:
-            raise InputError(f"{name} must be at least {least}, got {value}")
-    for name, chosen, allowed in (
-        ("mode", options.mode, ("spatial", "temporal")),
-        ("group", options.group, ("pca", "cca")),
-    ):
-        if chosen not in allowed:
-            raise InputError(f"{name} must be {' or '.join(map(repr, allowed))}, got {chosen!r}")
-    if options.mode == "temporal" and options.group == "cca":
-        raise InputError("group='cca' is for mode='spatial'; temporal sources need the tokens as they are")
-    check_solver(options.solver)
-
-
-def windows(recordings: Sequence[xr.Dataset], window: int | None) -> list[list[xr.Dataset]]:
-    """Cut recordings into windows of so many layers."""
-    n = recordings[0].sizes["layer"]
-    if window is None:
-        return [list(recordings)]
-    if not 1 <= window <= n:
-        raise InputError(f"window must be between 1 and the {n} layers, got {window}")
-    return [[ds.isel(layer=slice(a, a + window)) for ds in recordings] for a in range(0, n, window)]
-
-
-def _decompose(recordings: list[xr.Dataset], subjects: Subjects, options: _Options) -> xr.Dataset:
-    """Decompose one window of layers."""
-    weights = draw_weights(len(subjects), options.n_runs, options.seed)
-    scalings = agreed([scaling(ds, standardize=options.standardize) for ds in recordings])
-    total = float(sum(s.squares.sum() for s in scalings))
-    span = group_pca(recordings, scalings, subjects, weights, options.plan)
-    flipped = partial(_flipped, recordings, scalings, subjects, options)
-    order = options.n_components
-    K = order_of(span, order, total, flipped) if isinstance(order, (float, str)) else int(order)
-    model = _model(recordings, scalings, subjects, weights, span, options)
-    check_rank(model, options.n_runs, K)
-    runs = _estimates(model, options, K)
-    centres, stability, size = clusters(runs[: options.n_runs], model.covariance, K)
-    found = np.concatenate([e.coordinates for e in runs[: options.n_runs]])[centres]
-    departure = np.concatenate([e.departure for e in runs[: options.n_runs]])[centres]
-    along = found @ model.covariance  # each map's share of every dimension
-    explained = model.basis.shape[1] * np.einsum("ij,jk,ik->i", along, span.moments[0], along) / total
-    values = {
-        "stability": stability,
-        "explained_variance": explained,
-        "cluster_size": size,
-        "split_half": np.full(K, np.nan),
-        "departure": departure,
-    }
-    if len(runs) > options.n_runs:
-        first, second = (e.coordinates for e in runs[options.n_runs :])
-        values["split_half"] = split_half(found, first, second, model.covariance)
-    extra = {
-        "converged": ("repeat", [e.converged for e in runs[: options.n_runs]]),
-        "n_iterations": ("repeat", [e.n_iterations for e in runs[: options.n_runs]]),
-    }
-    if options.null and options.n_runs > 1:
-        null = null_of(model, options.n_runs, K, options.null, options.solver, options.seed)
-        values["p_value"] = null.p_value(stability, departure)
-        values["is_network"] = values["p_value"] <= _ALPHA
-        extra["null_stability"] = ("draw", null.stability)
-        extra["null_departure"] = ("draw", null.departure)
-    return components(recordings[0], found @ model.basis, scalings[0].usable, values, extra)
-
-
-def _model(
-    recordings: list[xr.Dataset],
-    scalings: list[Scaling],
-    subjects: Subjects,
-    weights: Float64,
-    span: Span,
-    options: _Options,
-) -> Model:
-    """Put a basis, centred over the neurons in use, with what is decomposed in it."""
-    usable = scalings[0].usable
-    if options.mode == "spatial":
-        return Spatial(_centred(span.basis, usable), span.moments[1:])
-    basis = refined(recordings, scalings, span.basis)
-    owner = [
-        np.repeat(of, valid_tokens(ds).sum(axis=1)) for of, ds in zip(subjects.of, recordings, strict=True)
-    ]
-    scored = scores(recordings, scalings, basis)
-    prompts = subjects_of(recordings, "prompt").of  # numbered by name, whatever their order
-    prompt = [np.repeat(of, valid_tokens(ds).sum(axis=1)) for of, ds in zip(prompts, recordings, strict=True)]
-    return Temporal(
-        _centred(basis, usable), scored, weights[:, np.concatenate(owner)], np.concatenate(prompt)
-    )
-
-
-def _centred(basis: Float64, usable: Any) -> Float64:
-    own = basis if usable.all() else basis[:, usable]
-    return np.asarray(own - own.mean(axis=1, keepdims=True))
-
-
-def _flipped(
-    recordings: list[xr.Dataset],
-    scalings: list[Scaling],
-    subjects: Subjects,
-    options: _Options,
-    draw: int,
-) -> Span:
-    """Reduce data in which every value has a random sign."""
-    once = np.ones((1, len(subjects)))
-    signs = random_signs(recordings, options.seed, draw)
-    return group_pca(recordings, scalings, subjects, once, options.plan, signs)
-
-
-def _estimates(model: Model, options: _Options, K: int) -> list[Estimate]:
-    """Decompose every repeat and, where there are several, the halves that have enough dimensions."""
-    repeats = list(range(options.n_runs))
-    halves = [options.n_runs, options.n_runs + 1]
-    if options.n_runs > 1 and min(model.rank(h) for h in halves) >= K:
-        repeats += halves
-    seeds = np.random.default_rng([options.seed, 1]).integers(2**31, size=options.n_runs + 2).tolist()
-    estimate = delayed(one_blas_thread(_estimate), pure=False)
-    shared = delayed(model, pure=False, traverse=False)
-    tasks = [estimate(shared, r, K, options.solver, seeds[r]) for r in repeats]
-    return list(dask.base.compute(*tasks))  # type: ignore[no-untyped-call]
-
-
-def _estimate(model: Model, repeat: int, n_components: int, solver: Solver, seed: int) -> Estimate:
-    return model.estimate(repeat, n_components, solver, seed)
+def _with_tokens(ds: xr.Dataset) -> xr.Dataset:
+    ds = with_tokens(ds)
+    if not ds.sizes["prompt"]:
+        raise InputError(
+            f"the recording {ds.attrs.get('name', '')!r} has no prompt with tokens; leave it out"
+        )
+    return ds

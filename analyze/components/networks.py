@@ -10,7 +10,13 @@ from ..threshold import P, Z
 from .map_thresholds import ASSUMPTIONS, FEWEST, MapThreshold, Mixture, far_out
 
 _DEFAULT = Z(3.6)
-_ORIGIN = ("source", "source_name", "site", "selected_on")
+_ORIGIN = ("source", "source_name", "site")
+_WHICH = {
+    (True, False): "those that beat the null",
+    (True, True): "all, those too that did not beat the null",
+    (False, False): "all; none was compared with chance",
+    (False, True): "all; none was compared with chance",
+}
 
 
 def networks(
@@ -42,7 +48,8 @@ def networks(
     -------
     DataArray bool (..., network, layer, neuron)
         Lazy if the maps are. A neuron without a value is in no network. attrs hold ``selected_on``, the
-        prompts that took part, and ``assumption``, what the threshold rests on.
+        prompts that took part, ``assumption``, what the threshold rests on, and ``components``, whether
+        these are all or those that beat the null.
 
     Raises
     ------
@@ -54,7 +61,8 @@ def networks(
         raise InputTypeError("networks takes components from actome.group_ica")
     maps = components["component_map"]
     _check_threshold(threshold, maps)
-    if "is_network" in components and not keep_all:
+    judged = "is_network" in components
+    if judged and not keep_all:
         maps = maps.isel(component=np.flatnonzero(components["is_network"].to_numpy()))
     if maps.chunks is not None:
         maps = maps.chunk(layer=-1, neuron=-1)
@@ -71,12 +79,22 @@ def networks(
     mask = mask.rename(component="network").assign_coords(network=names).rename("mask")
     return mask.transpose(..., "network", "layer", "neuron").assign_attrs(
         {k: components.attrs[k] for k in _ORIGIN if k in components.attrs},
+        **_selected_on(components),
         kind="mask",
         control=repr(threshold),
         two_sided=two_sided,
         assumption=ASSUMPTIONS[type(threshold)],
+        components=_WHICH[judged, keep_all],
         actome=_version.__version__,
     )
+
+
+def _selected_on(components: xr.Dataset) -> dict[str, list[str]]:
+    """List the prompts that the maps were made from, if known: the group's and, of subjects' maps, theirs."""
+    if "selected_on" not in components.attrs:
+        return {}
+    own = map(str, components["prompt"].to_numpy()) if "prompt" in components.dims else ()
+    return {"selected_on": list(dict.fromkeys([*components.attrs["selected_on"], *own]))}
 
 
 def _check_threshold(threshold: object, maps: xr.DataArray) -> None:
@@ -104,8 +122,8 @@ def expression(ds: xr.Dataset, masks: xr.DataArray) -> xr.DataArray:
     -------
     DataArray (network, prompt), lazy
         Mean over the network's neurons of the prompt's mean |activation|, in standard deviations of
-        each neuron over prompts, 0 for a neuron that does not vary; NaN for an empty network and for
-        a prompt without tokens.
+        each neuron over prompts, 0 for a neuron that does not vary or lacks a value; NaN for an empty
+        network and for a prompt without tokens.
 
     Raises
     ------

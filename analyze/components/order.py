@@ -11,6 +11,7 @@ from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
 from .group_pca import Signs
 from .span import Span
+from .subjects import names_of
 
 MOST = 100  # components that a criterion may choose
 _DRAWS = 3
@@ -87,12 +88,12 @@ def _variances(span: Span) -> Float64:
 
 @dataclass(frozen=True)
 class RandomSigns:
-    """Signs for the values of a recording, drawn for each prompt's name.
+    """Signs for the values of a recording, drawn for the names of the recording and of each prompt.
 
     Attributes
     ----------
     keys
-        (prompt,), a number made of the name.
+        (prompt,), a number made of the names.
     seed
         Draws them.
     """
@@ -109,8 +110,12 @@ class RandomSigns:
 
 
 def random_signs(recordings: Sequence[xr.Dataset], seed: int, draw: int) -> list[Signs]:
-    """Return signs for every recording, the same for any chunks and any order of the prompts."""
-    return [
-        RandomSigns([zlib.crc32(str(p).encode()) for p in ds["prompt"].to_numpy()], (seed, draw))
-        for ds in recordings
-    ]
+    """Return signs for every recording, the same for any chunks and any order of prompts and recordings.
+
+    A prompt that several recordings have gets others in each, or what they have in common would stay.
+    """
+    signs: list[Signs] = []
+    for ds, name in zip(recordings, names_of(recordings), strict=True):
+        keys = [zlib.crc32(repr((str(p), *name)).encode()) for p in ds["prompt"].to_numpy()]
+        signs.append(RandomSigns(keys, (seed, draw)))
+    return signs

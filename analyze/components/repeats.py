@@ -10,7 +10,7 @@ from .solvers import Solver, rotate
 from .stability import Int, correlation, icasso
 from .subject_pca import leading
 
-_SMALL = 1e-10  # of the largest variance over neurons: what is less is no dimension
+_SMALL = 1e-10  # of a map's mean square: if its variance over neurons is less, it is the same everywhere
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Spatial:
     basis
         (dimension, column), centred over columns.
     moments
-        (repeat, dimension, dimension), the subjects' components in the basis as it was before.
+        (weighting, dimension, dimension), of the subjects' components in the basis as it was before, as in
+        `Span`: each subject once with its variances, then one of each repeat.
     """
 
     basis: Float64
@@ -54,15 +55,20 @@ class Spatial:
         """Return that of the basis over columns: (dimension, dimension)."""
         return np.asarray(self.basis @ self.basis.T / self.basis.shape[1])
 
-    def rank(self, repeat: int) -> int:
-        """Count the dimensions that the subjects of a repeat have, as maps."""
-        _, E = leading(self.moments[repeat])
+    @property
+    def of_tokens(self) -> Float64:
+        """Return the inner products of the tokens' scores: (dimension, dimension)."""
+        return np.asarray(self.moments[0])
+
+    def rank(self, repeat: int, n_components: int) -> int:
+        """Count the dimensions that a repeat's leading components have, as maps of zero mean."""
+        _, E = leading(self.moments[1 + repeat], n_components)
         values = np.linalg.eigvalsh(E.T @ self.covariance @ E) if E.size else np.zeros(0)
-        return int((values > _SMALL * values.max(initial=0.0)).sum())
+        return int((values * self.basis.shape[1] > _SMALL).sum())
 
     def white(self, repeat: int, n_components: int) -> Float64:
         """Return W with W @ basis the white leading components of a repeat: (component, dimension)."""
-        _, E = leading(self.moments[repeat], n_components)
+        _, E = leading(self.moments[1 + repeat], n_components)
         values, U = np.linalg.eigh(E.T @ self.covariance @ E)
         return np.asarray((U / np.sqrt(values)).T @ E.T)
 
@@ -102,15 +108,20 @@ class Temporal:
         """Return that of the basis over columns: (dimension, dimension)."""
         return np.asarray(self.basis @ self.basis.T / self.basis.shape[1])
 
+    @property
+    def of_tokens(self) -> Float64:
+        """Return the inner products of the tokens' scores: (dimension, dimension)."""
+        return np.asarray(self.scores.T @ self.scores)
+
     def _drawn(self, repeat: int) -> tuple[Float64, Float64]:
         """Scores of the tokens of a repeat, without their mean, and their covariance."""
         rows = np.repeat(self.scores, self.weights[repeat].astype(np.int64), axis=0)
-        rows = rows - rows.mean(axis=0)
+        rows -= rows.mean(axis=0)
         return rows, rows.T @ rows / len(rows)
 
-    def rank(self, repeat: int) -> int:
-        """Count the dimensions that the tokens of a repeat have."""
-        return len(leading(self._drawn(repeat)[1])[0])
+    def rank(self, repeat: int, n_components: int) -> int:
+        """Count the dimensions that a repeat's leading components have."""
+        return len(leading(self._drawn(repeat)[1], n_components)[0])
 
     def estimate(
         self, repeat: int, n_components: int, solver: Solver, seed: int, tolerance: float | None = None
@@ -146,9 +157,16 @@ def _departure(sources: Float64) -> Float64:
     return out
 
 
+def sum_of_squares(model: Model, maps: Float64) -> Float64:
+    """Sum the squares of the tokens' values along maps of unit variance (component, dimension)."""
+    along = maps @ model.covariance  # each map's share of every dimension
+    n_columns = model.basis.shape[1]
+    return np.asarray(n_columns * np.einsum("ij,jk,ik->i", along, model.of_tokens, along))
+
+
 def check_rank(model: Model, n_runs: int, n_components: int) -> None:
     """Refuse if the group, or a bootstrap of it, has too few dimensions."""
-    rank = min(model.rank(r) for r in range(n_runs))
+    rank = min(model.rank(r, n_components) for r in range(n_runs))
     if rank < n_components:
         raise InputError(
             f"the subjects, or a bootstrap of them, hold {rank} dimensions, "

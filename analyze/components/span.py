@@ -16,6 +16,7 @@ from ...store.moments import Float64
 from .subject_pca import Blocks, inner_products, leading, range_of_rows, sketch_is_cheaper
 
 _COLUMNS = 2048  # multiplied at once
+_MARGIN = 64  # dimensions of the basis beyond the components: what a bootstrap may put first
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Plan:
     of_subject: int
     of_group: int
     whiten: bool
+
+    @classmethod
+    def for_components(cls, n: int, of_subject: int | None = None, *, whiten: bool = False) -> "Plan":
+        """Keep what so many components of the group need, and of a subject twice as many by default."""
+        return cls(2 * n if of_subject is None else of_subject, max(2 * n, n + _MARGIN), whiten)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,11 @@ import scipy.optimize
 import scipy.spatial.distance
 
 from ...store.moments import Float64
+from .result import standard_scores
 
 Int = npt.NDArray[np.int64]
+
+_FAR_OUT = 3.6  # standard deviations over neurons from which on `networks` keeps a neuron by default
 
 
 def icasso(similarity: Float64, n_clusters: int) -> tuple[Int, Float64, Int]:
@@ -47,7 +50,7 @@ def icasso(similarity: Float64, n_clusters: int) -> tuple[Int, Float64, Int]:
 
 
 def _index(similarity: Float64, cluster: npt.NDArray[np.intp]) -> float:
-    """Mean similarity inside a cluster less that to everything outside; 0 for a lone estimate."""
+    """Mean similarity inside a cluster less that to everything outside; 0 at least, and if it is alone."""
     if len(cluster) < 2:
         return 0.0
     inside = similarity[np.ix_(cluster, cluster)]
@@ -70,19 +73,46 @@ def correlation(A: Float64, B: Float64, covariance: Float64) -> Float64:
     return np.asarray(np.clip(A @ covariance @ B.T, -1.0, 1.0))
 
 
-def split_half(components: Float64, first: Float64, second: Float64, covariance: Float64) -> Float64:
+def split_half(components: Float64, first: Float64, second: Float64, basis: Float64) -> Float64:
     """|Correlation| between the two halves' versions of each component: (component,).
 
     Each half is matched to the components one to one, so that the correlations add up to the most [1]_.
+
+    Parameters
+    ----------
+    components, first, second
+        (component, dimension): maps of unit variance in the coordinates of the basis.
+    basis
+        (dimension, column), centred over columns.
 
     References
     ----------
     .. [1] Kuhn (1955), Naval Research Logistics Quarterly 2:83-97.
     """
+    covariance = basis @ basis.T / basis.shape[1]
     own = [_matched(components, half, covariance) for half in (first, second)]
-    return np.abs(np.diag(correlation(own[0], own[1], covariance)))
+    return np.asarray(np.minimum(1.0, np.abs(np.einsum("ij,jk,ik->i", own[0], covariance, own[1]))))
+
+
+def split_half_dice(components: Float64, first: Float64, second: Float64, basis: Float64) -> Float64:
+    """Dice of the neurons that stand out in the two halves' versions of each component: (component,).
+
+    As in `split_half`; the versions get the sign of the component, whose longer tail is positive. NaN where
+    no neuron stands out in either.
+    """
+    covariance = basis @ basis.T / basis.shape[1]
+    shown = standard_scores(components @ basis)
+    kept = []
+    for half in (first, second):
+        maps = _matched(components, half, covariance) @ basis
+        sign = np.where(np.einsum("ij,ij->i", maps, shown) < 0, -1.0, 1.0)
+        kept.append(maps * sign[:, None] >= _FAR_OUT)
+    sizes = kept[0].sum(axis=1) + kept[1].sum(axis=1)
+    both = (kept[0] & kept[1]).sum(axis=1)
+    return np.asarray(np.divide(2.0 * both, sizes, out=np.full(len(both), np.nan), where=sizes > 0))
 
 
 def _matched(components: Float64, half: Float64, covariance: Float64) -> Float64:
+    """Order the maps of a half as the components that they are matched to."""
     similarity = np.abs(correlation(components, half, covariance))
     return np.asarray(half[scipy.optimize.linear_sum_assignment(similarity, maximize=True)[1]])

@@ -50,16 +50,22 @@ def subjects_of(recordings: Sequence[xr.Dataset], subject: str) -> Subjects:
     InputError
         `subject` is none of these, or there are fewer than two subjects.
     """
-    keys = []
-    for i, ds in enumerate(recordings):
-        place = (str(ds.attrs.get("name", "")), str(ds.attrs.get("manifest_digest", "")), i)
-        keys.append([(name, *place) for name in _names(ds, subject)])
+    keys = [
+        [(name, *place) for name in _names(ds, subject)]
+        for ds, place in zip(recordings, names_of(recordings), strict=True)
+    ]
     known = sorted({k for own in keys for k in own})
     if len(known) < 2:
         raise InputError(f"group ICA needs at least two subjects, got {len(known)}; choose another `subject`")
     number = {k: i for i, k in enumerate(known)}
     of = [np.array([number[k] for k in own], dtype=np.int64) for own in keys]
     return Subjects(of, np.bincount(np.concatenate(of), minlength=len(known)))
+
+
+def names_of(recordings: Sequence[xr.Dataset]) -> list[tuple[str, str, int]]:
+    """Name every recording, whatever its place: its name, its digest, and how many alike came before."""
+    names = [(str(ds.attrs.get("name", "")), str(ds.attrs.get("manifest_digest", ""))) for ds in recordings]
+    return [(*name, names[:i].count(name)) for i, name in enumerate(names)]
 
 
 def _names(ds: xr.Dataset, subject: str) -> list[str]:

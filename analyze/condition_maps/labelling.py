@@ -9,6 +9,7 @@ import numpy.typing as npt
 import scipy.sparse
 import xarray as xr
 
+from ...store.arguments import whole_number
 from ...store.blocks import level_of
 from ...store.errors import InputError
 from ...store.moments import Measure, check_measure
@@ -92,8 +93,7 @@ def read_labels(
                 f"{analysis} needs the label {label!r} of the prompts; the recording has {labels}"
             )
     check_measure(measure)
-    if n_permutations < 1:
-        raise InputError(f"n_permutations must be at least 1, got {n_permutations}")
+    whole_number(n_permutations, "n_permutations", least=1)
     means = PromptMeans(ds, measure)
     names, code = np.unique(text_array(means.moments["condition"].to_numpy()), return_inverse=True)
     folds, fold = np.unique(np.asarray(means.moments[by].to_numpy()), return_inverse=True)

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import scipy.sparse
 import scipy.stats
 
-from ...store.errors import InputError, InputTypeError
+from ...store.errors import InputTypeError
 from ...store.moments import Float64
-from ..threshold import P, Top, Z
+from ..threshold import P, Top, Z, check_fraction, n_top
 
 Int = npt.NDArray[np.int64]
 Network = Top | P | Z | str
@@ -37,8 +37,7 @@ class Rule:
             raise InputTypeError(
                 f"network must be Top(...), P(...), Z(...) or one of {list(_NAMED)}, got {self.network!r}"
             )
-        if not 0 < self.alpha < 1:
-            raise InputError(f"alpha must lie between 0 and 1, got {self.alpha}")
+        check_fraction("alpha", self.alpha)
 
     def floor(self, dof: float) -> float:
         """Return the lowest t that may be kept."""
@@ -53,7 +52,7 @@ class Rule:
 
     def room(self, n_neurons: int) -> int | None:
         """Return the most neurons that a network can have; None where the values decide."""
-        return max(1, round(self.network.fraction * n_neurons)) if isinstance(self.network, Top) else None
+        return n_top(self.network.fraction, n_neurons) if isinstance(self.network, Top) else None
 
     def bytes_per_map(self, n_neurons: int) -> float:
         """Return the expected memory of one map while it comes."""
@@ -63,7 +62,7 @@ class Rule:
     def n_kept(self, t: Float64, n_usable: int, dof: float) -> int:
         """Return how many are kept of the largest t, in descending order, of a map of `n_usable`."""
         if isinstance(self.network, Top):
-            return min(max(1, round(self.network.fraction * n_usable)), n_usable)
+            return n_top(self.network.fraction, n_usable)
         if not len(t):
             return 0
         p = scipy.stats.t.sf(t, dof)

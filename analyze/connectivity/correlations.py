@@ -42,9 +42,11 @@ def connectivity(
 
     fisher_z : (prompt, network, network_other), Fisher's z of the correlation over the tokens of the prompt;
         NaN on the diagonal, for a network whose course does not vary there, and for a prompt with too few
-        tokens: 4, or for partial correlations without shrinkage 2 more than there are networks
-    correlation : (condition, network, network_other), of the mean z, each prompt counting once; 1 on the
-        diagonal; NaN without a prompt
+        tokens: 4, or for partial correlations without shrinkage 2 more than there are networks; for partial
+        correlations also where courses are linearly dependent. Of courses that are equal it is that of
+        1 - 1e-12
+    correlation : (condition, network, network_other), of the mean z, each prompt counting once; NaN without a
+        prompt, but always 1 on the diagonal
     low, high : (condition, network, network_other), its 95 % interval, from the spread of z over prompts; NaN
         below two prompts
     n_prompts : (condition, network, network_other), prompts averaged

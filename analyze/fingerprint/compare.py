@@ -12,7 +12,7 @@ from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
 from ..threshold import Top, Z, check_fraction
 from .alignment import Pair, align, shared_prompts
-from .signature import signature
+from .signature import check_recording, signature
 from .similarity import Int, Likeness, likeness, ranked, shuffled_scores
 
 _DEFAULT = Z(3.6)
@@ -96,7 +96,7 @@ def fingerprint(
     .. [1] Liu et al. (2026), arXiv 2601.22692.
     """
     given = [a, b, *unrelated]
-    _check(given, match, alpha, n_permutations)
+    _check(given, network, match, alpha, n_permutations)
     strata = _strata(a, shared_prompts(given), within)  # refused, if it is, before any work
     signatures = [
         s if _is_signature(s) else signature(s, n_components=n_components, network=network, seed=seed)
@@ -139,12 +139,16 @@ class _Test:
     verdict: Literal["above", "not shown", "cannot say"]
 
 
-def _check(given: Sequence[object], match: float, alpha: float, n_permutations: int) -> None:
+def _check(
+    given: Sequence[object], network: Z | Top, match: float, alpha: float, n_permutations: int
+) -> None:
     for ds in given:
         if not isinstance(ds, xr.Dataset):
             raise InputTypeError(
                 f"fingerprint takes recordings, or signatures of them, got {type(ds).__name__}"
             )
+        if not _is_signature(ds):
+            check_recording(ds, network)
     check_fraction("match", match)
     check_fraction("alpha", alpha)
     if n_permutations < 1:

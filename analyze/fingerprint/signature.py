@@ -40,7 +40,9 @@ def signature(
     components
         From `group_ica`, of the same layers and neurons; by default the recording is decomposed here.
     n_components, n_runs, seed
-        Of that decomposition, see `group_ica`; neurons are given unit variance.
+        Of that decomposition, see `group_ica`; neurons are given unit variance. One run is quick, but may
+        miss sources that another finds, which makes related models less alike; give several where they share
+        many neurons.
     network
         The neurons of a network, by the magnitude of its map: ``Z(3.6)``, standard deviations from the
         mean over neurons, or ``Top(0.01)``.
@@ -66,7 +68,7 @@ def signature(
     ----------
     .. [1] Liu et al. (2026), arXiv 2601.22692.
     """
-    _check(ds, network)
+    check_recording(ds, network)
     if components is not None:
         _check_components(components, ds)
     shown = with_characters(ds)
@@ -92,6 +94,7 @@ def signature(
             "method": components.attrs.get("method", ""),
             "n_components": len(names),
             "network": repr(network),
+            "n_runs": components.attrs.get("n_runs", 1),
             "seed": components.attrs.get("seed", seed),
             **source_attrs(ds.attrs),
         },
@@ -112,7 +115,8 @@ def with_characters(ds: xr.Dataset) -> xr.Dataset:
     return ds.assign(token_id=(("prompt", "token"), np.where(kept, ids, -1)))
 
 
-def _check(ds: xr.Dataset, network: object) -> None:
+def check_recording(ds: xr.Dataset, network: object) -> None:
+    """Refuse what has no signature."""
     if level_of(ds) != "token":
         raise InputError("a signature needs the activations of tokens; open the recording with level='token'")
     missing = [v for v in ("char_start", "char_end") if v not in ds.variables]

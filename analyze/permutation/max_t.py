@@ -10,8 +10,9 @@ import xarray as xr
 from dask.base import compute
 from dask.delayed import delayed
 
+from ...store.arguments import whole_number
 from ...store.blocks import level_of, neuron_blocks, one_blas_thread, prompt_level, with_tokens
-from ...store.errors import InputError, InputTypeError
+from ...store.errors import InputError
 from ...store.moments import Float64, Measure
 from ..contrasts import compute_contrast
 from ..design.variables import Variables
@@ -137,10 +138,7 @@ def permutation_test(
 def _check_options(scheme: str, n_permutations: int) -> None:
     if scheme not in ("labels", "signs"):
         raise InputError(f"scheme must be 'labels' or 'signs', got {scheme!r}")
-    if isinstance(n_permutations, bool) or not isinstance(n_permutations, (int, np.integer)):
-        raise InputTypeError(f"n_permutations must be a whole number, got {n_permutations!r}")
-    if n_permutations < 1:
-        raise InputError(f"n_permutations must be at least 1, got {n_permutations}")
+    whole_number(n_permutations, "n_permutations", least=1)
 
 
 def _check_constant(fit: xr.Dataset) -> None:

@@ -1,23 +1,16 @@
 """Dose-response: how the effect of a lesion grows with its dose; amplification, where the dose is a gain."""
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from ...store.errors import InputError
 from ...store.moments import Float64
-from .effects import attrs_of
-from .estimates import (
-    Correction,
-    bootstrap,
-    corrected,
-    interval,
-    intervals,
-    p_against,
-    per_item,
-)
-from .measures import METRICS, Metric, measure
-from .rows import Rows, check_scores, doses_of, inputs_of, n_lesioned, rows_of
+from ..corrections import Correction
+from .comparison import compare
+from .estimates import intervals, p_against, per_item
+from .measures import Metric, measure
+from .options import Options
+from .rows import check_scores, doses_of, inputs_of, n_lesioned, rows_of
 
 _NEUTRAL = {"scale": 1.0}  # the dose that changes nothing; of the other kinds it is 0
 
@@ -58,7 +51,7 @@ def dose_response(
     InputError, InputTypeError
         As for `lesion_effects`; the scores have fewer than two doses.
     """
-    return _response(scores, "dose_response", by, metric, correction, n_bootstrap, seed)
+    return _response(scores, "dose_response", Options(by, metric, correction, n_bootstrap, seed))
 
 
 def amplification(
@@ -91,76 +84,56 @@ def amplification(
     InputError, InputTypeError
         As for `dose_response`; the lesion is of another kind.
     """
+    options = Options(by, metric, correction, n_bootstrap, seed)
     check_scores(scores, "amplification")
     kind = inputs_of(scores).get("kind", "")
     if kind not in ("scale", "add"):
         raise InputError(f"amplification takes scores of the kinds 'scale' and 'add', got {kind!r}")
-    return _response(scores, "amplification", by, metric, correction, n_bootstrap, seed)
+    return _response(scores, "amplification", options)
 
 
-def _response(
-    scores: xr.Dataset,
-    kind: str,
-    by: str,
-    metric: Metric,
-    correction: Correction,
-    n_bootstrap: int,
-    seed: int,
-) -> xr.Dataset:
+def _response(scores: xr.Dataset, kind: str, options: Options) -> xr.Dataset:
     check_scores(scores, kind)
     doses = doses_of(scores)
     if len(doses) < 2:
         raise InputError(f"{kind} needs scores of two doses at least, got {doses}; score several amounts")
     at = [rows_of(scores, kind, dose) for dose in doses]
     rows = at[0]
-    if any(other.names != rows.names or other.control.shape != rows.control.shape for other in at):
+    if any(other.names != rows.names or not np.array_equal(other.draws, rows.draws) for other in at):
         raise InputError(f"not every network and control was scored at every dose of {doses}")
-    measured = measure(scores, metric, by, int(rows.baseline[0]))
+    measured = measure(scores, options.metric, options.by, rows.baseline)
     change = measured.total - measured.total[rows.baseline]
-    effects = per_item(change, measured)
-    target, control = _stacked(at)
-    flat, shape = target.ravel(), (*target.shape, len(measured.values))
-    means, n_prompts = bootstrap(change[flat], measured, n_bootstrap, seed)
-    low, high = (side.reshape(shape) for side in intervals(means, n_prompts))
-    effect, null = effects[target], effects[control]  # (network, dose, condition), with draws between
-    p = p_against(effect, null)
+    target = np.stack([r.target for r in at], axis=1)  # (network, dose)
+    control = np.stack([r.control for r in at], axis=2)  # (network, draw, dose)
+    compared = compare(change, measured, target, control, options)
     neutral = _NEUTRAL.get(str(inputs_of(scores).get("kind", "")), 0.0)
     distance = abs(np.asarray(doses) - neutral)
-    slope = _slope(effect, distance)
-    ends = _slope(means.reshape(*shape, -1), distance)  # (network, condition, bootstrap)
-    sides = [interval(ends[:, v], int(n)) for v, n in enumerate(n_prompts)]
-    dims, table = ("network", "dose", by), ("network", by)
-    by_condition = [np.stack(side, axis=1) for side in zip(*sides, strict=True)]
+    slope, of_controls, of_resamples = (
+        _slope(effect, distance, axis)
+        for effect, axis in ((compared.effect, 1), (compared.control, 2), (compared.resampled, 1))
+    )
+    low, high = intervals(of_resamples, compared.n_prompts)
+    table = ("network", options.by)
     return xr.Dataset(
         {
-            "effect": (dims, effect, {"units": METRICS[metric][1]}),
-            "low": (dims, low),
-            "high": (dims, high),
-            "control": (("network", "draw", "dose", by), null),
-            "p_value": (dims, p),
-            "p_corrected": (dims, corrected(p, correction)),
-            "slope": (table, slope, {"units": f"{METRICS[metric][1]}, per unit of dose"}),
-            "slope_low": (table, by_condition[0]),
-            "slope_high": (table, by_condition[1]),
-            "slope_p": (table, p_against(slope, _slope(null, distance, axis=2))),
-            "baseline": (by, per_item(measured.total[rows.baseline], measured)[0]),
+            **compared.variables(("network", "dose", options.by), options.units),
+            "slope": (table, slope, {"units": f"{options.units}, per unit of dose"}),
+            "slope_low": (table, low),
+            "slope_high": (table, high),
+            "slope_p": (table, p_against(slope, of_controls)),
+            "baseline": (options.by, per_item(measured.total[rows.baseline], measured)),
             "size": ("network", n_lesioned(scores)[rows.target]),
         },
         coords={
             "network": np.array(rows.names, dtype=object),
             "dose": doses,
-            by: measured.values.astype(object),
+            options.by: measured.values.astype(object),
         },
-        attrs={**attrs_of(scores, kind, by, metric, correction, n_bootstrap, seed), "neutral": neutral},
+        attrs={**options.attrs(scores, kind), "neutral": neutral},
     )
 
 
-def _stacked(at: list[Rows]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Places of all doses: (network, dose) and (network, draw, dose)."""
-    return np.stack([r.target for r in at], axis=1), np.stack([r.control for r in at], axis=2)
-
-
-def _slope(effect: Float64, distance: Float64, axis: int = 1) -> Float64:
+def _slope(effect: Float64, distance: Float64, axis: int) -> Float64:
     """Least squares through the origin along the axis of the doses."""
     moved = np.moveaxis(effect, axis, -1)
     return np.asarray((moved * distance).sum(axis=-1) / (distance @ distance))

@@ -1,26 +1,22 @@
 """What a lesion does to each condition, beside what its matched controls do."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from ... import _version
-from ...store.errors import InputError
 from ...store.moments import Float64
-from .estimates import (
-    ASSUMPTIONS,
-    EXCHANGEABLE,
-    Correction,
-    bootstrap,
-    corrected,
-    intervals,
-    p_against,
-    per_item,
-)
-from .measures import METRICS, Measured, Metric, measure, unparsed
-from .rows import Rows, inputs_of, n_lesioned, rows_of, selected_on
+from ..corrections import Correction, corrected
+from .adjustment import p_at_equal_activity
+from .comparison import Comparison, compare
+from .estimates import per_item
+from .measures import Measured, Metric, measure, unparsed
+from .options import Options
+from .rows import Rows, n_lesioned, rows_of
 from .selectivity import given_conditions, selectivity
+
+Variables = dict[str, tuple[Any, ...]]
 
 
 def lesion_effects(
@@ -67,16 +63,20 @@ def lesion_effects(
     -------
     Dataset of kind "effects"
 
-    effect : (network, condition), in units of the metric above the baseline; positive hurts
+    effect : (network, condition), in units of the metric above the baseline; positive hurts. The mean over
+        all tokens (answers) of the condition, so that a prompt counts as much as it is long
     low, high : its 95 % bootstrap interval over prompts: percentiles, widened for few prompts [1]_; NaN
-        below two prompts with scored tokens
+        below two prompts with scored tokens. Of a share that no prompt changes it has no width
     control : (network, draw, condition), the same effect of each matched control
     p_value : (network, condition), (1 + controls at least as strong) / (1 + controls); NaN without
         controls
     p_corrected : (network, condition), for all cells of the matrix
+    p_at_equal_activity : (network, condition), where the scores say how active the controls are: what goes
+        with activity alone is taken out first, as controls of the most active neurons are less active
     selectivity, selectivity_low, selectivity_high : (network), effect on its own condition less the mean
         effect on the others; selectivity_p against the controls, selectivity_p_corrected
-    own : (network), the condition, "" where the halves of the prompts disagree; own_given : (network)
+    own : (network), the condition, "" where there is none or the halves of the prompts disagree;
+        own_given : (network)
     size : (network), neurons changed
     other_control : (network, control_kind, condition), where the scores hold controls of other kinds
     untrained : (network, copy, condition), of "loss": the same lesion in copies with random weights
@@ -90,36 +90,27 @@ def lesion_effects(
     Raises
     ------
     InputError, InputTypeError
-        Something else than scores was given, they lack the label or what the metric needs, a network's
-        name comes twice, networks have different numbers of controls, a scored prompt took part in
-        selecting the networks.
+        Something else than scores was given, or scores of which other processes have not ended; they lack
+        the label or what the metric needs; a prompt or a network comes twice; networks have different
+        numbers of controls; a scored prompt took part in selecting the networks; there are several doses
+        and none was chosen.
 
     References
     ----------
     .. [1] Hesterberg (2015), The American Statistician 69:371-386.
     """
-    if n_bootstrap < 1:
-        raise InputError(f"n_bootstrap must be at least 1, got {n_bootstrap}")
+    options = Options(by, metric, correction, n_bootstrap, seed)
     rows = rows_of(scores, "lesion_effects", dose)
-    measured = measure(scores, metric, by, int(rows.baseline[0]))
+    measured = measure(scores, metric, by, rows.baseline)
     values = measured.values.tolist()
     own_code = given_conditions(rows.names, values, own)
     change = measured.total - measured.total[rows.baseline]
-    effects = per_item(change, measured)  # (lesion, condition)
-    effect, control = effects[rows.target], effects[rows.control]
-    low, high = intervals(*bootstrap(change[rows.target], measured, n_bootstrap, seed))
-    p = p_against(effect, control)
-    select = selectivity(change, measured, rows, own_code, n_bootstrap, seed)
-    dims = ("network", by)
+    compared = compare(change, measured, rows.target, rows.control, options)
+    select = selectivity(change, measured, rows, own_code, options)
     named = np.array([*values, ""], dtype=object)[select.own]
     variables = {
-        "effect": (dims, effect, {"units": METRICS[metric][1]}),
-        "low": (dims, low),
-        "high": (dims, high),
-        "control": (("network", "draw", by), control),
-        "p_value": (dims, p),
-        "p_corrected": (dims, corrected(p, correction)),
-        "selectivity": ("network", select.value, {"units": METRICS[metric][1]}),
+        **compared.variables(("network", by), options.units),
+        "selectivity": ("network", select.value, {"units": options.units}),
         "selectivity_low": ("network", select.low),
         "selectivity_high": ("network", select.high),
         "selectivity_p": ("network", select.p_value),
@@ -127,85 +118,66 @@ def lesion_effects(
         "own": ("network", named),
         "own_given": ("network", own_code >= 0),
         "size": ("network", n_lesioned(scores)[rows.target]),
-        **_levels(scores, metric, measured, rows, by),
+        **_levels(scores, options, measured, rows),
+        **_of_other_controls(change, measured, rows, by),
+        **_at_equal_activity(scores, compared, rows, by),
+        **_in_untrained(scores, options, rows),
     }
     ds = xr.Dataset(
         variables,
         coords={"network": np.array(rows.names, dtype=object), by: np.array(values, dtype=object)},
-        attrs=attrs_of(scores, "effects", by, metric, correction, n_bootstrap, seed),
+        attrs=options.attrs(scores, "effects"),
     )
-    if dose is not None:
-        ds.attrs["dose"] = float(dose)
-    return _with_untrained(_with_other_controls(ds, rows, effects, by), scores, rows, by)
+    if rows.others:
+        ds = ds.assign_coords(control_kind=np.array(list(rows.others), dtype=object))
+    return ds if dose is None else ds.assign_attrs(dose=float(dose))
 
 
-def attrs_of(
-    scores: xr.Dataset,
-    kind: str,
-    by: str,
-    metric: Metric,
-    correction: Correction,
-    n_bootstrap: int,
-    seed: int,
-) -> dict[str, object]:
-    """Return what every analysis of scores says of where its numbers come from, and what they rest on."""
-    inputs = inputs_of(scores)
-    return {
-        "kind": kind,
-        "by": by,
-        "metric": metric,
-        "lesion": inputs.get("kind", ""),
-        "correction": correction,
-        "assumption": f"{EXCHANGEABLE}; correction: {ASSUMPTIONS[correction]}",
-        "n_bootstrap": n_bootstrap,
-        "seed": seed,
-        "selected_on": selected_on(scores),
-        "site": inputs.get("site", ""),
-        "model": inputs.get("model", ""),
-        "source": scores.attrs.get("manifest_digest", ""),
-        "source_name": scores.attrs.get("name", ""),
-        "actome": _version.__version__,
-    }
-
-
-def _levels(
-    scores: xr.Dataset, metric: Metric, measured: Measured, rows: Rows, by: str
-) -> dict[str, tuple[object, Float64]]:
+def _levels(scores: xr.Dataset, options: Options, measured: Measured, rows: Rows) -> Variables:
     """Return the metric itself under each lesion and in the baseline, as it is usually given."""
-    places = [*rows.target, *rows.baseline]
-    level = per_item(measured.total[places], measured)
-    if metric == "loss":
-        return _beside("perplexity", np.exp(level), by)
-    if metric == "kl":
+    level = per_item(measured.total, measured)
+    if options.metric == "loss":
+        return _beside("perplexity", np.exp(level), rows, options.by)
+    if options.metric == "kl":
         return {}
-    found = _beside("accuracy", -level, by)
-    if metric == "answer":
-        failures = unparsed(scores, by, places[-1])
-        found |= _beside("unparsed", per_item(failures.total[places], failures), by)
+    found = _beside("accuracy", -level, rows, options.by)
+    if options.metric == "answer":
+        failures = unparsed(scores, options.by, rows.baseline)
+        found |= _beside("unparsed", per_item(failures.total, failures), rows, options.by)
     return found
 
 
-def _beside(name: str, level: Float64, by: str) -> dict[str, tuple[object, Float64]]:
-    return {name: (("network", by), level[:-1]), f"{name}_baseline": (by, level[-1])}
+def _beside(name: str, level: Float64, rows: Rows, by: str) -> Variables:
+    return {name: (("network", by), level[rows.target]), f"{name}_baseline": (by, level[rows.baseline])}
 
 
-def _with_other_controls(ds: xr.Dataset, rows: Rows, effects: Float64, by: str) -> xr.Dataset:
-    """Add the controls that are no random draws, where there are any: their mean effect."""
+def _of_other_controls(change: Float64, measured: Measured, rows: Rows, by: str) -> Variables:
+    """Return the mean effect of the controls that are no random draws, where there are any."""
     if not rows.others:
-        return ds
-    means = np.stack([effects[index].mean(axis=1) for index in rows.others.values()], axis=1)
-    ds = ds.assign_coords(control_kind=np.array(list(rows.others), dtype=object))
-    return ds.assign(other_control=(("network", "control_kind", by), means))
+        return {}
+    means = [per_item(change[places], measured).mean(axis=1) for places in rows.others.values()]
+    return {"other_control": (("network", "control_kind", by), np.stack(means, axis=1))}
 
 
-def _with_untrained(ds: xr.Dataset, scores: xr.Dataset, rows: Rows, by: str) -> xr.Dataset:
-    """Add the effects of the same lesions in copies of the model with random weights, where there are any."""
-    if ds.attrs["metric"] != "loss" or "logprob_untrained" not in scores:
-        return ds
-    few = scores[["logprob_untrained", by]].isel(lesion=[*rows.baseline, *rows.target])  # controls have none
+def _at_equal_activity(scores: xr.Dataset, compared: Comparison, rows: Rows, by: str) -> Variables:
+    if "mismatch" not in scores.variables:
+        return {}
+    mismatch = scores["mismatch"].to_numpy()[rows.control]
+    if not np.isfinite(mismatch).any():
+        return {}
+    p = p_at_equal_activity(compared.effect, compared.control, mismatch)
+    return {"p_at_equal_activity": (("network", by), p)}
+
+
+def _in_untrained(scores: xr.Dataset, options: Options, rows: Rows) -> Variables:
+    """Return the effects of the same lesions in copies of the model with random weights, if there are any."""
+    if options.metric != "loss" or "logprob_untrained" not in scores:
+        return {}
+    places = [rows.baseline, *rows.target]  # controls have none
+    few = scores[["logprob_untrained", options.by]].isel(lesion=places)
     effects = []
     for k in range(scores.sizes["copy"]):
         copy = few.isel(copy=k).rename(logprob_untrained="logprob")
-        measured = measure(copy, "loss", by, 0)
-        effects.append(per_item(measured.total[1:] - measured.total[:1], measured))
-    return ds.assign(untrained=(("network", "copy", by), np.stack(effects, axis=1)))
+        measured = measure(copy, "loss", options.by, 0)
+        effects.append(per_item(measured.total[1:] - measured.total[0], measured))
+    return {"untrained": (("network", "copy", options.by), np.stack(effects, axis=1))}

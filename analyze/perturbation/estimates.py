@@ -1,55 +1,52 @@
 """The estimates that analyses of scores share: means per condition, their bootstrap, p against controls."""
 
-from typing import Literal
-
 import numpy as np
-import numpy.typing as npt
 import scipy.stats
 
-from ...store.errors import InputError
 from ...store.moments import Float64
-from .measures import Bool, Measured
+from .measures import Bool, Int, Measured
 
-Correction = Literal["fdr", "by", "holm", "none"]
-
-# what each correction's error rate rests on
-ASSUMPTIONS = {
-    "fdr": "the tests are independent or positively dependent",
-    "by": "none beyond that of each p-value: any dependence between the tests",
-    "holm": "none beyond that of each p-value: any dependence between the tests",
-    "none": "each test is taken alone",
-}
 EXCHANGEABLE = "a target that does nothing special is exchangeable with its matched controls"
 
 
-def per_item(total: Float64, measured: Measured, among: Bool | None = None) -> Float64:
-    """Mean over the items of each condition, NaN where there is none: (lesion, condition).
+def n_items(measured: Measured, among: Bool | None = None) -> Float64:
+    """Count the items of each condition: (condition); `among` (prompt) says which prompts take part."""
+    n = measured.n if among is None else np.where(among, measured.n, 0.0)
+    return np.bincount(measured.code, n, minlength=len(measured.values)).astype(np.float64)
 
-    `total` is (lesion, prompt); `among` says which prompts take part.
+
+def per_item(total: Float64, measured: Measured, among: Bool | None = None) -> Float64:
+    """Mean over the items of each condition, NaN where there is none: (..., condition).
+
+    `total` is (..., prompt); `among` (prompt) says which prompts take part.
     """
+    items = n_items(measured, among)
     used = np.ones(len(measured.n), dtype=bool) if among is None else among
-    items = np.bincount(measured.code[used], measured.n[used], minlength=len(measured.values))
-    sums = [total[:, used & (measured.code == v)].sum(axis=1) for v in range(len(items))]
-    return np.asarray(np.stack(sums, axis=1) / np.where(items > 0, items, np.nan))
+    sums = [total[..., used & (measured.code == v)].sum(axis=-1) for v in range(len(items))]
+    return np.asarray(np.stack(sums, axis=-1) / np.where(items > 0, items, np.nan))
 
 
 def bootstrap(
-    total: Float64, measured: Measured, n_bootstrap: int, seed: int, among: Bool | None = None
-) -> tuple[Float64, npt.NDArray[np.int64]]:
-    """Resample the prompts of each condition: means (lesion, condition, bootstrap), prompts (condition).
+    total: Float64,
+    measured: Measured,
+    n_bootstrap: int,
+    seed: int | np.random.Generator,
+    among: Bool | None = None,
+) -> tuple[Float64, Int]:
+    """Resample the prompts of each condition: means (..., condition, bootstrap), prompts (condition).
 
-    Conditions with fewer than two prompts that have items are NaN. All lesions share the resamples,
-    so that differences between them can be formed draw by draw.
+    `total` is (..., prompt). Conditions with fewer than two prompts that have items are NaN. All lesions
+    share the resamples, so that differences between them can be formed draw by draw.
     """
     rng = np.random.default_rng(seed)
-    means = np.full((len(total), len(measured.values), n_bootstrap), np.nan)
+    means = np.full((*total.shape[:-1], len(measured.values), n_bootstrap), np.nan)
     n_prompts = np.zeros(len(measured.values), dtype=np.int64)
     for v in range(len(measured.values)):
         prompts = np.flatnonzero((measured.code == v) & (measured.n > 0) & (True if among is None else among))
         n_prompts[v] = n = len(prompts)
         if n >= 2:
             times = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap).T  # (prompt, bootstrap)
-            means[:, v] = (total[:, prompts] @ times) / (measured.n[prompts] @ times)
+            means[..., v, :] = (total[..., prompts] @ times) / (measured.n[prompts] @ times)
     return means, n_prompts
 
 
@@ -66,10 +63,10 @@ def interval(means: Float64, n_prompts: int) -> tuple[Float64, Float64]:
     return low, high
 
 
-def intervals(means: Float64, n_prompts: npt.NDArray[np.int64]) -> tuple[Float64, Float64]:
-    """Intervals of means (lesion, condition, bootstrap): (lesion, condition) twice."""
-    ends = [interval(means[:, v], int(n)) for v, n in enumerate(n_prompts)]
-    low, high = (np.stack(side, axis=1) for side in zip(*ends, strict=True))
+def intervals(means: Float64, n_prompts: Int) -> tuple[Float64, Float64]:
+    """Intervals of means (..., condition, bootstrap): (..., condition) twice."""
+    ends = [interval(means[..., v, :], int(n)) for v, n in enumerate(n_prompts)]
+    low, high = (np.stack(side, axis=-1) for side in zip(*ends, strict=True))
     return low, high
 
 
@@ -83,27 +80,3 @@ def p_against(effect: Float64, control: Float64) -> Float64:
         return np.full(effect.shape, np.nan)
     strong = ~(control < effect[:, None])
     return np.where(np.isnan(effect), np.nan, (1 + strong.sum(axis=1)) / (1 + n_controls))
-
-
-def corrected(p: Float64, correction: Correction) -> Float64:
-    """P corrected for the number of tests that have one; NaN elsewhere.
-
-    >>> corrected(np.array([0.01, 0.02, np.nan, 0.04]), "holm").tolist()
-    [0.03, 0.04, nan, 0.04]
-    """
-    if correction not in ASSUMPTIONS:
-        raise InputError(f"correction must be one of {list(ASSUMPTIONS)}, got {correction!r}")
-    out = np.full(p.shape, np.nan)
-    tested = np.isfinite(p)
-    if not tested.any():
-        return out
-    found = p[tested]
-    if correction == "holm":
-        order = np.argsort(found, kind="stable")
-        stepped = np.maximum.accumulate(found[order] * np.arange(len(found), 0, -1))
-        found = np.empty_like(found)
-        found[order] = np.minimum(stepped, 1.0)
-    elif correction in ("fdr", "by"):
-        found = scipy.stats.false_discovery_control(found, method="bh" if correction == "fdr" else "by")
-    out[tested] = found
-    return out

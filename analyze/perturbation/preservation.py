@@ -4,16 +4,11 @@ import numpy as np
 import xarray as xr
 
 from ...store.errors import InputError
-from .effects import attrs_of
-from .estimates import (
-    Correction,
-    bootstrap,
-    corrected,
-    intervals,
-    p_against,
-    per_item,
-)
-from .measures import METRICS, Metric, measure
+from ..corrections import Correction
+from .comparison import compare
+from .estimates import per_item
+from .measures import Metric, measure
+from .options import Options
 from .rows import inputs_of, rows_of
 
 
@@ -54,32 +49,24 @@ def preservation(
     InputError, InputTypeError
         As for `lesion_effects`; the scores are of lesions that keep the others.
     """
+    options = Options(by, metric, correction, n_bootstrap, seed)
     rows = rows_of(scores, "preservation")
     if not inputs_of(scores).get("keep_only", False):
         raise InputError("preservation takes scores made with keep_only=True; these lesion the networks")
-    measured = measure(scores, metric, by, int(rows.baseline[0]))
+    measured = measure(scores, metric, by, rows.baseline)
     change = measured.total - measured.total[rows.baseline]
-    effects = per_item(change, measured)
     n_kept = scores["network"].sum(("layer", "neuron")).to_numpy()[rows.target]
     order = np.argsort(n_kept, kind="stable")
     target, control = rows.target[order], rows.control[order]
-    effect, null = effects[target], effects[control]
-    low, high = intervals(*bootstrap(change[target], measured, n_bootstrap, seed))
-    p = p_against(-effect, -null)  # to lose less is to preserve more
-    dims = ("point", by)
+    compared = compare(change, measured, target, control, options, better=True)
     shared = {}
     if "shared" in scores.coords and control.size:
         shared["shared"] = ("point", scores["shared"].to_numpy()[control].mean(axis=1))
     n_neurons = scores.sizes["layer"] * scores.sizes["neuron"]
     return xr.Dataset(
         {
-            "effect": (dims, effect, {"units": METRICS[metric][1]}),
-            "low": (dims, low),
-            "high": (dims, high),
-            "control": (("point", "draw", by), null),
-            "p_value": (dims, p),
-            "p_corrected": (dims, corrected(p, correction)),
-            "baseline": (by, per_item(measured.total[rows.baseline], measured)[0]),
+            **compared.variables(("point", by), options.units),
+            "baseline": (by, per_item(measured.total[rows.baseline], measured)),
             "n_kept": ("point", n_kept[order]),
             "share_kept": ("point", n_kept[order] / n_neurons),
             **shared,
@@ -88,5 +75,5 @@ def preservation(
             "point": np.array(rows.names, dtype=object)[order],
             by: measured.values.astype(object),
         },
-        attrs=attrs_of(scores, "preservation", by, metric, correction, n_bootstrap, seed),
+        attrs=options.attrs(scores, "preservation"),
     )

@@ -20,21 +20,24 @@ class Rows:
     Attributes
     ----------
     baseline
-        (1): the model left whole.
+        The model left whole.
     names
         Of the networks.
     target
         (network).
     control
         (network, draw): the matched random controls.
+    draws
+        (network, draw): their numbers.
     others
         Controls of other kinds: kind -> (network, draw).
     """
 
-    baseline: Index
+    baseline: int
     names: list[str]
     target: Index
     control: Index
+    draws: Index
     others: dict[str, Index]
 
 
@@ -46,8 +49,9 @@ def rows_of(scores: xr.Dataset, who: str, dose: float | None = None) -> Rows:
     InputTypeError
         Something else than scores was given to `who`.
     InputError
-        There is not one baseline and a target at least; a name comes twice; the networks have
-        different numbers of controls; there are several doses and none was chosen, or no such one.
+        As of `check_scores`; there is not one baseline and a target at least; a network's name comes twice;
+        the networks have different numbers of controls; there are several doses and none was chosen, or
+        no such one.
     """
     check_scores(scores, who)
     role, target = (text_array(scores[c].to_numpy()) for c in ("role", "target"))
@@ -61,22 +65,43 @@ def rows_of(scores: xr.Dataset, who: str, dose: float | None = None) -> Rows:
     if len(set(names)) < len(names):
         raise InputError(f"a network's name comes twice: {names}")
     kind = _control_kinds(scores, role)
-    draw = scores["draw"].to_numpy() if "draw" in scores.coords else np.arange(len(role))
+    draw = scores["draw"].to_numpy()
     controls = {
         k: _per_network(here & (role == "control") & (kind == k), target, names, draw)
         for k in dict.fromkeys(kind[role == "control"].tolist())
     }
     matched = controls.pop(_MATCHED, np.empty((len(names), 0), dtype=np.intp))
-    return Rows(baseline, names, _per_network(is_target, target, names, draw)[:, 0], matched, controls)
+    own = _per_network(is_target, target, names, draw)[:, 0]
+    return Rows(int(baseline[0]), names, own, matched, draw[matched], controls)
 
 
 def check_scores(scores: object, who: str) -> None:
-    """Refuse what is no result of `actome.score`, and prompts that took part in selecting what they score."""
-    needed = {"logprob", "network", "role", "target"}
+    """Refuse what cannot be analysed.
+
+    Raises
+    ------
+    InputTypeError
+        Something else than scores was given to `who`.
+    InputError
+        Other processes have yet to write some of them; they have no prompt, or one twice, or one that took
+        part in selecting the networks.
+    """
+    needed = {"logprob", "prompt", "network", "role", "target", "draw"}
     if not isinstance(scores, xr.Dataset) or not needed <= set(scores.variables):
         raise InputTypeError(f"{who} takes scores from actome.score")
+    if "inputs_digest" in scores.attrs and not scores.attrs.get("manifest_digest"):
+        raise InputError(
+            "the scores are not complete: other processes have not ended; open them when all have, or call "
+            "actome.score again without part="
+        )
+    prompts = text_array(scores["prompt"].to_numpy()).tolist()
+    if not prompts:
+        raise InputError("the scores hold no prompt; select some")
+    if len(set(prompts)) < len(prompts):
+        twice = next(p for p in prompts if prompts.count(p) > 1)
+        raise InputError(f"the prompt {twice!r} comes twice in the scores; each must be there once")
     selected = set(selected_on(scores))
-    both = [p for p in text_array(scores["prompt"].to_numpy()).tolist() if p in selected]
+    both = [p for p in prompts if p in selected]
     if both:
         raise InputError(
             f"{len(both)} of the scored prompts, such as {both[0]!r}, took part in selecting the networks; "
@@ -116,7 +141,8 @@ def _at_dose(scores: xr.Dataset, role: npt.NDArray[np.str_], dose: float | None)
     if dose is None:
         if len(doses) > 1:
             raise InputError(
-                f"the scores hold the doses {doses}; choose one with dose=, or use dose_response"
+                f"the scores hold the doses {doses}; choose one with lesion_effects(dose=...), "
+                "or use dose_response"
             )
         return np.ones(len(role), dtype=bool)
     if dose not in doses:

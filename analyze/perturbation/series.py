@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from ... import _version
+from ...store.arguments import real_number, whole_number
 from ...store.errors import InputError, InputTypeError
 from ..threshold import top_fraction
 
@@ -43,7 +44,7 @@ def unions(networks: xr.DataArray, counts: Sequence[int]) -> xr.DataArray:
         raise InputTypeError("unions takes networks: a bool DataArray (network, layer, neuron)")
     if set(networks.dims) != {"network", "layer", "neuron"}:
         raise InputError(f"networks must have dims (network, layer, neuron), got {networks.dims}")
-    given = list(counts)
+    given = [whole_number(n, "counts", least=0) for n in counts]
     total = networks.sizes["network"]
     if not given or given != sorted(set(given)) or not 1 <= given[0] <= given[-1] <= total:
         raise InputError(f"counts must rise, from 1 to the {total} networks at most, got {given}")
@@ -76,7 +77,7 @@ def top_fractions(values: xr.DataArray, fractions: Sequence[float]) -> xr.DataAr
     if not isinstance(values, xr.DataArray) or set(values.dims) != {"layer", "neuron"}:
         got = values.dims if isinstance(values, xr.DataArray) else type(values).__name__
         raise InputTypeError(f"top_fractions takes a map: a DataArray (layer, neuron), got {got}")
-    given = [float(f) for f in fractions]
+    given = [real_number(f, "fractions") for f in fractions]
     if not given or given != sorted(set(given)) or not 0 < given[0] <= given[-1] < 1:
         raise InputError(f"fractions must rise, above 0 and below 1, got {given}")
     values = values.transpose("layer", "neuron")

@@ -52,7 +52,8 @@ def region_effects(
         Something else than scores of regions was given, they lack the label, or a scored prompt took
         part in selecting the regions.
     """
-    if not isinstance(scores, xr.Dataset) or not {"logprob", "region_role", "role"} <= set(scores.variables):
+    needed = {"logprob", "region_role", "role", "size", "magnitude", "shared"}
+    if not isinstance(scores, xr.Dataset) or not needed <= set(scores.variables):
         raise InputTypeError("region_effects takes scores from actome.score_regions")
     _check(scores, n_bootstrap)
     role, target = (text_array(scores[c].to_numpy()) for c in ("role", "target"))
@@ -68,7 +69,7 @@ def region_effects(
         p[k] = p_against(effects[targets[[k]]], effects[rows][None])[0]
     low, high = intervals(*bootstrap(change[targets], measured, n_bootstrap, seed))
     base = per_item(measured.total[baseline], measured)[0]
-    magnitude = scores["magnitude"].to_numpy()
+    magnitude, shared = (scores[v].to_numpy() for v in ("magnitude", "shared"))
     dims = ("region", by)
     return xr.Dataset(
         {
@@ -83,6 +84,7 @@ def region_effects(
             "size": ("region", scores["size"].to_numpy()[targets]),
             "magnitude": ("region", magnitude[targets]),
             "magnitude_control": ("region", [_mean(magnitude[rows]) for rows in own_controls]),
+            "shared": ("region", [_mean(shared[rows]) for rows in own_controls]),
         },
         coords={
             "region": target[targets].astype(object),
@@ -172,6 +174,8 @@ def forgetting(
     if not isinstance(trained, xr.Dataset) or not {"loss", "arm", "step"} <= set(trained.variables):
         raise InputTypeError("forgetting takes the result of actome.train_frozen")
     _check(trained, n_bootstrap)
+    if int(trained["step"][0]) != 0:
+        raise InputError("the training lacks step 0, the model before it, from which all is counted")
     loss = trained["loss"].transpose("arm", "step", "prompt").to_numpy()
     out = _changes(loss, loss[0, 0], trained, by, n_bootstrap, seed)
     dims = ("arm", "step", by)

@@ -116,7 +116,8 @@ def _title(results: Results) -> str:
     ]
     single = [n for given in named for n in (given if isinstance(given, list) else [given])]
     names = list(dict.fromkeys(str(n) for n in single if n))
-    return f"Actome report: {', '.join(names[:3])}" if names else "Actome report"
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"Actome report: {', '.join(names[:3])}{more}" if names else "Actome report"
 
 
 def _render(sections: list[Section], title: str) -> str:

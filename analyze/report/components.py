@@ -6,20 +6,23 @@ import numpy as np
 import xarray as xr
 
 from .gather import Map, Network, Results, matching
-from .page import Block, Cell, Paragraph, Section, Table
+from .overview import overview
+from .page import Block, Paragraph, Section, captions_once, headed
 from .sections import gallery
-from .wording import MISSING, decimal, plural, probability, share
+from .wording import decimal, plural, share
 
 
 def components(results: Results) -> Section | None:
-    """Show the maps of the components, with how surely and how much of each there is."""
+    """Show what is known of each component, and its map."""
     blocks: list[Block] = []
     for ds, maps in zip(results.of("components"), results.components, strict=True):
         networks = [matching(m, results.networks) for m in maps]
         n_runs = int(ds.attrs.get("n_runs", ds.sizes.get("repeat", 0)))
+        blocks += headed(str(ds.attrs.get("title", "")))
         blocks += [Paragraph(_how_decomposed(ds)), Paragraph(_convergence(ds))]
         if "is_network" in ds:
-            blocks += [Paragraph(_against_chance(ds)), _certainty(maps)]
+            blocks.append(Paragraph(_against_chance(ds)))
+        blocks += overview(ds, maps, networks, results)
         captions = [_caption(m, n, n_runs) for m, n in zip(maps, networks, strict=True)]
         blocks += gallery(
             maps,
@@ -28,23 +31,21 @@ def components(results: Results) -> Section | None:
             "z over neurons (standard deviations)",
             "the component's map, zero mean and unit variance over neurons",
         )
-    return Section("components", "Components", blocks) if blocks else None
+    return Section("components", "Components", captions_once(blocks)) if blocks else None
 
 
 def _how_decomposed(ds: xr.Dataset) -> str:
     attrs = ds.attrs
     method = str(attrs.get("method", "method not stated"))
-    title = f"{attrs['title']}. " if "title" in attrs else ""
-    text = f"{title}{method[:1].upper()}{method[1:]}; {plural(ds.sizes['component'], 'component')}"
+    text = f"{method[:1].upper()}{method[1:]}; {plural(ds.sizes['component'], 'component')}"
     if attrs.get("window"):
         text += f", those of each window of {plural(attrs['window'], 'layer')} on their own"
     if "n_subjects" in attrs:
         text += f"; {plural(attrs['n_subjects'], 'subject')}, one a {attrs.get('subject', 'prompt')}"
     if "standardize" in attrs:
         text += "; neurons of unit variance" if attrs["standardize"] else "; neurons centred only"
-    return (
-        text + ". Stability is the index of ICASSO: 1 when a component comes back the same in every repeat."
-    )
+    text += ". Stability is the index of ICASSO: 1 when a component comes back the same in every repeat."
+    return text + (f" Assumed: {attrs['assumption']}." if "assumption" in attrs else "")
 
 
 def _windows(ds: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
@@ -76,7 +77,8 @@ def _converged(ds: xr.Dataset) -> str:
 def _against_chance(ds: xr.Dataset) -> str:
     found = ds["is_network"].to_numpy().astype(bool)
     text = f"{found.sum()} of {plural(len(found), 'component')} are networks: more stable, and farther "
-    text += "from Gaussian, than all but 5 % of what Gaussian scores give in the same procedure."
+    text += "from Gaussian, than all but 5 % of what Gaussian scores give in the same procedure, and alike "
+    text += "in two halves of the subjects."
     if "null_stability" not in ds:
         return text
     parts = []
@@ -85,27 +87,6 @@ def _against_chance(ds: xr.Dataset) -> str:
         median, high = np.quantile(draws, [0.5, 0.95])
         parts.append(f"{name}median {decimal(median)}, 95 % quantile {decimal(high)}")
     return f"{text} The largest stability of each of {plural(len(draws), 'draw')}: {'; '.join(parts)}."
-
-
-def _certainty(maps: list[Map]) -> Table:
-    rows = []
-    for m in maps:
-        c = m.coords
-        known = [decimal(c[k]) if np.isfinite(c.get(k, np.nan)) else MISSING for k in _MEASURES]
-        where = [Cell(str(int(c["window"])))] if "window" in c else []
-        verdict = Cell("network" if c["is_network"] else "not a network", prose=True)
-        rows.append((m.name, [*where, verdict, *map(Cell, [probability(c["p_value"]), *known])]))
-    columns = ["from layer"] if maps and "window" in maps[0].coords else []
-    columns += ["against chance", "p", *_MEASURES.values()]
-    return Table("component", columns, rows, _CERTAINTY)
-
-
-_MEASURES = {"stability": "stability", "split_half": "halves", "departure": "departure"}
-_CERTAINTY = (
-    "p: share of draws of chance whose largest component has as much stability, or departure if that is more "
-    "often; corrected for the number of components. Halves: correlation of the maps that two halves of the "
-    "subjects give for it. Departure: how far its source is from Gaussian; for one, chance gives about 1."
-)
 
 
 def _caption(map_: Map, network: Network | None, n_runs: int) -> str:

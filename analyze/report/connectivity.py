@@ -6,11 +6,14 @@ import numpy as np
 import xarray as xr
 
 from .gather import Bool, Float64, Results
+from .graphs import graph_gallery
 from .heat import heat_cell
 from .page import Block, Cell, Paragraph, Section, Table
 from .wording import MISSING, count, decimal, isolate, plural, probability
 
 _NO_TEXT = 24  # networks above which the numbers no longer fit
+_MOST_EDGES = 66  # in a table of all conditions
+_NODE = ("degree", "clustering", "betweenness", "community")
 _SIGNIFICANT = 0.05
 _ITSELF = "#e4e4e4"
 _MINUS = "\u2212"
@@ -22,10 +25,25 @@ def connectivities(results: Results) -> Section | None:
     for ds in results.of("connectivity"):
         blocks += [Paragraph(_how(ds)), *_conditions(ds)]
     for ds in results.of("connectivity_difference"):
-        blocks += [Paragraph(f"{difference_line(ds)} Assumed: {_assumed(ds)}."), _difference(ds)]
+        for one in _contrasts(ds):
+            blocks += [Paragraph(f"{difference_line(one)} Assumed: {_assumed(one)}."), _difference(one)]
     for ds in results.of("graph"):
-        blocks += [Paragraph(_graph(ds)), *_nodes(ds)]
+        blocks += [Paragraph(_graph(ds)), graph_gallery(ds), _nodes(ds)]
     return Section("connectivity", "Connectivity", blocks) if blocks else None
+
+
+def _contrasts(ds: xr.Dataset) -> list[xr.Dataset]:
+    """Take apart the differences of several contrasts."""
+    if "contrast" not in ds.dims:
+        return [ds]
+    names = [str(n) for n in ds["contrast"].to_numpy()]
+    single = [ds.isel(contrast=i).assign_attrs(contrast=name) for i, name in enumerate(names)]
+    return [
+        one.assign_attrs(exchangeability=str(one["exchangeability"].item()))
+        if "exchangeability" in one
+        else one
+        for one in single
+    ]
 
 
 def difference_line(ds: xr.Dataset) -> str:
@@ -44,7 +62,7 @@ def correlation_cell(
     r: float, limit: float, *, text: bool = True, marked: bool = False, hint: str = ""
 ) -> Cell:
     """Colour a cell red where r is positive, blue where it is negative, the darkest at `limit`."""
-    shown = (f"{r:.2f}".replace("-", _MINUS) if np.isfinite(r) else MISSING) if text else ""
+    shown = (f"{round(r, 2) + 0.0:.2f}".replace("-", _MINUS) if np.isfinite(r) else MISSING) if text else ""
     palette = "Reds" if r > 0 else "Blues"
     return heat_cell(shown, abs(r), limit, palette=palette, marked=marked, hint=hint)
 
@@ -71,28 +89,47 @@ def _how(ds: xr.Dataset) -> str:
 
 
 def _conditions(ds: xr.Dataset) -> list[Block]:
+    """Lay out one matrix a condition; of several conditions and few networks, one table of all edges."""
     names = [str(n) for n in ds["network"].to_numpy()]
+    several = ds.sizes["condition"] > 2 and len(names) * (len(names) - 1) / 2 <= _MOST_EDGES
     maps = ("correlation", "low", "high", "n_prompts")
     values = {v: ds[v].transpose("condition", "network", "network_other").to_numpy() for v in maps}
     limit = _limit(values["correlation"])
-    tables: list[Block] = []
-    for c, condition in enumerate(ds["condition"].to_numpy()):
-        r, low, high, n = (values[v][c] for v in maps)
-        hints = [
-            [
-                f"{a}, {b}: r = {decimal(r[i, j])} [{decimal(low[i, j])}, {decimal(high[i, j])}], "
-                f"{plural(n[i, j], 'prompt')}"
-                for j, b in enumerate(names)
-            ]
-            for i, a in enumerate(names)
+    hints = [_hints(names, *own) for own in zip(*values.values(), strict=True)]
+    conditions = [str(c) for c in ds["condition"].to_numpy()]
+    meaning = (
+        f"Red: positive, blue: negative, darkest from \u00b1{limit:.2f} on. The 95 % interval over prompts "
+        "shows when the mouse rests on a cell."
+    )
+    if several:
+        rows = [
+            (
+                f"{names[i]}, {names[j]}",
+                [
+                    correlation_cell(float(r[i, j]), limit, hint=f"{conditions[c]}: {hints[c][i][j]}")
+                    for c, r in enumerate(values["correlation"])
+                ],
+            )
+            for i, j in zip(*np.triu_indices(len(names), 1), strict=True)
         ]
-        caption = (
-            f"{isolate(str(condition))}: correlation of every two networks. Red: positive, blue: negative, "
-            f"darkest from \u00b1{limit:.2f} on, the same in all conditions. The 95 % interval over prompts "
-            "shows when the mouse rests on a cell."
-        )
-        tables.append(_matrix(names, r, limit, caption, hints))
-    return tables
+        caption = f"Correlation of every two networks in every condition. {meaning}"
+        return [Table("networks", conditions, rows, caption, True)]
+    return [
+        _matrix(names, r, limit, f"{isolate(c)}: correlation of every two networks. {meaning}", hint)
+        for c, r, hint in zip(conditions, values["correlation"], hints, strict=True)
+    ]
+
+
+def _hints(names: Sequence[str], r: Float64, low: Float64, high: Float64, n: Float64) -> list[list[str]]:
+    """Say of every two networks their correlation, its interval, and from how many prompts."""
+    return [
+        [
+            f"{a}, {b}: r = {decimal(r[i, j])} [{decimal(low[i, j])}, {decimal(high[i, j])}], "
+            f"{plural(n[i, j], 'prompt')}"
+            for j, b in enumerate(names)
+        ]
+        for i, a in enumerate(names)
+    ]
 
 
 def _difference(ds: xr.Dataset) -> Table:
@@ -155,25 +192,31 @@ def _graph(ds: xr.Dataset) -> str:
     return f"Graphs: networks are nodes, and the edges are {rule}. A description, without a test."
 
 
-def _nodes(ds: xr.Dataset) -> list[Block]:
-    tables: list[Block] = []
-    for c, condition in enumerate(ds["condition"].to_numpy()):
-        one = ds.isel(condition=c)
-        rows = [
-            (
-                str(name),
-                [
-                    Cell(count(int(one["degree"][i]))),
-                    *(Cell(decimal(float(one[v][i]))) for v in ("clustering", "betweenness")),
-                    Cell(count(int(one["community"][i]) + 1)),
-                ],
-            )
-            for i, name in enumerate(ds["network"].to_numpy())
-        ]
-        caption = (
-            f"{isolate(str(condition))}: {plural(int(one['n_edges']), 'edge')}, modularity "
-            f"{decimal(float(one['modularity']))}."
+def _nodes(ds: xr.Dataset) -> Table:
+    """Tabulate the edges of every network in every condition, and what each graph is as a whole."""
+    conditions = [str(c) for c in ds["condition"].to_numpy()]
+    one = {v: ds[v].transpose("condition", "network").to_numpy() for v in _NODE}
+    limit = float(one["degree"].max(initial=0))
+    rows = [
+        (
+            str(name),
+            [
+                heat_cell(
+                    count(int(one["degree"][c, i])),
+                    float(one["degree"][c, i]),
+                    limit,
+                    hint=f"{name}, {condition}: clustering {decimal(one['clustering'][c, i])}, betweenness "
+                    f"{decimal(one['betweenness'][c, i])}, community {int(one['community'][c, i]) + 1}",
+                )
+                for c, condition in enumerate(conditions)
+            ],
         )
-        columns = ["degree", "clustering", "betweenness", "community"]
-        tables.append(Table("network", columns, rows, caption))
-    return tables
+        for i, name in enumerate(ds["network"].to_numpy())
+    ]
+    rows.append(("edges", [Cell(count(int(n))) for n in ds["n_edges"].to_numpy()]))
+    rows.append(("modularity", [Cell(decimal(float(x))) for x in ds["modularity"].to_numpy()]))
+    caption = (
+        "Edges of every network in every condition, darker: more; its clustering, betweenness and community "
+        "show when the mouse rests on a cell. Modularity: edges inside communities beyond those expected."
+    )
+    return Table("network", conditions, rows, caption, True)

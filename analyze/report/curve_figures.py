@@ -20,6 +20,7 @@ def draw_dose_curves(
     *,
     own: int | None,
     neutral: float,
+    dose: str,
     units: str,
     title: str,
 ) -> Picture:
@@ -43,8 +44,8 @@ def draw_dose_curves(
         axes.plot(doses, effect[:, own], color=OWN, linewidth=1.6, marker="o", markersize=3.5)
     axes.axhline(0, color="#999999", linewidth=0.7)
     axes.axvline(neutral, color="#999999", linewidth=0.7, linestyle=":")
-    axes.set(xlabel="dose", ylabel=units)
-    axes.set_xticks(doses, [f"{d:g}" for d in doses])
+    axes.set(xlabel=dose, ylabel=f"harm, {units}")
+    axes.set_xticks(doses, [f"{d:.3g}" for d in doses])
     fit(figure)
     return picture(figure, f"Effects of {len(doses)} doses on {len(names)} conditions", title)
 
@@ -72,31 +73,54 @@ def draw_preservation(
     axes.axhline(0, color="#999999", linewidth=0.7)
     if n_kept.min() > 0 and n_kept.max() > 20 * n_kept.min():
         axes.set_xscale("log")
-    axes.set(xlabel="neurons kept", ylabel=units, ylim=limits)
+    axes.set(xlabel="neurons kept", ylabel=f"harm, {units}", ylim=limits)
     fit(figure)
     name = drawable_labels([title])[0][0]
     return picture(figure, f"Loss of {name} against the neurons kept", title)
 
 
-def draw_arms(steps: Float64, values: Float64, colours: Sequence[str], *, units: str, title: str) -> Picture:
-    """Draw one curve (arm, step) an arm."""
-    figure = new_figure(330, 230)
+def draw_arms(
+    steps: Float64,
+    values: Float64,
+    interval: tuple[Float64, Float64],
+    colours: Sequence[str],
+    *,
+    units: str,
+    title: str,
+) -> Picture:
+    """Draw one curve (arm, step) an arm, its interval shaded."""
+    figure = new_figure(520, 250)
     axes = quiet(figure.add_subplot())
-    for own, colour in zip(values, colours, strict=True):
+    for own, low, high, colour in zip(values, *interval, colours, strict=True):
+        axes.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
         axes.plot(steps, own, color=colour, linewidth=1.5, marker="o", markersize=3)
     axes.axhline(0, color="#999999", linewidth=0.7)
-    axes.set(xlabel="updates", ylabel=units)
+    axes.set(xlabel="updates", ylabel=f"change of the loss, {units}")
+    if len(steps) <= 12:
+        axes.set_xticks(steps, [f"{s:g}" for s in steps])
     fit(figure)
     return picture(figure, f"Loss of {len(values)} arms by updates", title)
 
 
-def draw_dissociation(loss: Float64, accuracy: Float64, colours: Sequence[str], *, title: str) -> Picture:
-    """Draw accuracy against change of the loss, both (arm, step), the end of each arm ringed."""
-    figure = new_figure(330, 230)
+def draw_dissociation(
+    loss: Float64,
+    accuracy: Float64,
+    end: tuple[Float64, Float64] | None,
+    colours: Sequence[str],
+    *,
+    title: str,
+) -> Picture:
+    """Draw accuracy against change of the loss, both (arm, step), the end of each arm ringed.
+
+    `end` is the interval (arm) of the accuracies there.
+    """
+    figure = new_figure(520, 250)
     axes = quiet(figure.add_subplot())
-    for x, y, colour in zip(loss, accuracy, colours, strict=True):
+    for i, (x, y, colour) in enumerate(zip(loss, 100 * accuracy, colours, strict=True)):
         axes.plot(x, y, color=colour, linewidth=0.8, marker="o", markersize=3, alpha=0.8)
         axes.plot(x[-1:], y[-1:], color=colour, marker="o", markersize=8, markerfacecolor="none")
+        if end is not None:
+            axes.vlines(x[-1], 100 * end[0][i], 100 * end[1][i], color=colour, linewidth=1.0)
     axes.set(xlabel="change of the loss, nats per token", ylabel="right answers, %", ylim=(0, 105))
     axes.margins(x=0.08)
     fit(figure)

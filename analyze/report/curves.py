@@ -1,17 +1,25 @@
 """The sections on curves: effects by dose or gain, and what is left when only some neurons are kept."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import xarray as xr
 
 from .curve_figures import draw_dose_curves, draw_preservation
-from .effects import Float64
+from .effects import Float64, span
 from .figures import CONTROL, CONTROL_MEAN, OTHER, OWN
 from .gather import Results
 from .heat import heat_cell
-from .page import Block, Cell, Gallery, Legend, Paragraph, Section, Table, headed
+from .page import Block, Cell, Gallery, Legend, Paragraph, Section, Table, headed, once
 from .wording import MISSING, count, decimal, plural, probability, share, smallest_p
 
 _MOST = 12  # panels
+_WITH_INTERVAL = 6  # conditions with which the intervals of slopes fit
+_KEPT = {"neurons": "n_kept", "share": "share_kept", "shared": "shared"}  # columns of the table
+_LEVELS: Mapping[str, tuple[str, Callable[[Float64], Float64]]] = {  # what harm is counted from
+    "loss": ("perplexity", np.exp),
+    **dict.fromkeys(("hit", "accuracy", "answer"), ("accuracy", np.negative)),
+}
 _MEANING = {
     "scale": "the activations of the network's neurons are multiplied by the dose",
     "add": "the dose is added to the activations of the network's neurons",
@@ -37,7 +45,7 @@ def _of_doses(results: Results, kind: str, anchor: str, title: str) -> Section |
         text = f"Lesion: {lesion}; {_MEANING[lesion]}. " if lesion in _MEANING else ""
         blocks += headed(str(ds.attrs.get("title", "")))
         blocks += [Paragraph(text + _reach(ds)), _legend(ds, by), _panels(ds, by), _slopes(ds, by)]
-    return Section(anchor, title, blocks) if blocks else None
+    return Section(anchor, title, once(blocks)) if blocks else None
 
 
 def _reach(ds: xr.Dataset) -> str:
@@ -49,24 +57,23 @@ def _reach(ds: xr.Dataset) -> str:
 
 
 def _own(ds: xr.Dataset, by: str, name: str) -> int | None:
+    """Place of the condition that a network's panel is about: that of its name, or the only one."""
     conditions = [str(c) for c in ds[by].to_numpy()]
-    return conditions.index(name) if name in conditions else None
+    if name in conditions:
+        return conditions.index(name)
+    return 0 if len(conditions) == 1 else None
 
 
 def _legend(ds: xr.Dataset, by: str) -> Legend:
+    label, alone = by.replace("_", " "), ds.sizes[by] == 1
     named = any(_own(ds, by, str(n)) is not None for n in ds["network"].to_numpy())
-    entries = [("bar", OTHER, f"each {by}")]
-    if named:
-        entries = [
-            ("bar", OWN, f"the {by} of the network's name, its 95 % interval shaded"),
-            ("bar", OTHER, f"every other {by}"),
-        ]
+    own = "effect" if alone else f"the {label} of the network's name"
+    entries = [("bar", OWN, f"{own}, its 95 % interval shaded")] if named else []
+    if not alone:
+        entries.append(("bar", OTHER, f"every other {label}" if named else f"each {label}"))
     if ds.sizes["draw"]:
-        of = f"that {by}" if named else f"every {by}"
-        entries += [
-            ("bar", CONTROL, f"range of the controls on {of}"),
-            ("dash", CONTROL_MEAN, "their mean"),
-        ]
+        of = "" if alone else f" on that {label}" if named else f" on every {label}"
+        entries += [("bar", CONTROL, f"range of the controls{of}"), ("dash", CONTROL_MEAN, "their mean")]
     return Legend(entries)
 
 
@@ -85,6 +92,7 @@ def _panels(ds: xr.Dataset, by: str) -> Gallery:
             [str(c) for c in ds[by].to_numpy()],
             own=_own(ds, by, name),
             neutral=neutral,
+            dose=", ".join(filter(None, ["dose", str(ds["dose"].attrs.get("units", ""))])),
             units=str(ds["effect"].attrs.get("units", "")),
             title=f"{name} ({plural(int(ds['size'][i]), 'neuron')})" if "size" in ds else name,
         )
@@ -115,17 +123,17 @@ def _slopes(ds: xr.Dataset, by: str) -> Table:
         cells = []
         for j, condition in enumerate(conditions):
             text = decimal(float(slope[i, j]))
-            hint = (
-                f"{name} on {condition}: {text}, {decimal(float(low[i, j]))} to {decimal(float(high[i, j]))}"
-            )
-            note = f"p {probability(float(p[i, j]))}" if np.isfinite(p[i, j]) else ""
+            interval = span(float(low[i, j]), float(high[i, j]))
+            hint = f"{name} on {condition}: {text}, {interval}"
+            notes = [interval] if len(conditions) <= _WITH_INTERVAL else []
+            notes += [f"p {probability(float(p[i, j]))}"] if np.isfinite(p[i, j]) else []
             cells.append(
                 heat_cell(
                     text,
                     float(slope[i, j]),
                     limit,
                     palette="Oranges",
-                    note=note,
+                    note="\n".join(notes),
                     marked=str(name) == condition,
                     hint=hint,
                 )
@@ -133,9 +141,17 @@ def _slopes(ds: xr.Dataset, by: str) -> Table:
         rows.append((str(name), cells))
     caption = (
         "Slope: harm per unit of distance from the dose that changes nothing "
-        f"({ds['slope'].attrs.get('units', '')}). p: against the slopes of the controls, not corrected. "
-        f"Intervals show when the mouse rests on a cell. Outlined: the {by} of the network's name."
+        f"({ds['slope'].attrs.get('units', '')})"
     )
+    caption += (
+        ", and its 95 % interval."
+        if len(conditions) <= _WITH_INTERVAL
+        else ". Intervals show when the mouse rests on a cell."
+    )
+    if np.isfinite(p).any():
+        caption += " p: against the slopes of the controls, not corrected."
+    if set(conditions) & {str(n) for n in ds["network"].to_numpy()}:
+        caption += f" Outlined: the {by.replace('_', ' ')} of the network's name."
     return Table("network", conditions, rows, caption, True)
 
 
@@ -144,29 +160,39 @@ def preservations(results: Results) -> Section | None:
     blocks: list[Block] = []
     for ds in results.of("preservation"):
         by = str(ds.attrs.get("by", "condition"))
-        text = "All neurons but those of a network are silenced. The controls keep as many of each layer. "
-        entries = [("bar", OWN, "the network kept, its 95 % interval shaded")]
+        interval = ", the 95 % interval shaded" if np.isfinite(ds["low"]).any() else ""
+        entries = [("bar", OWN, f"the neurons kept{interval}")]
+        text = "All other neurons are silenced. "
         if ds.sizes["draw"]:
+            text += "The controls keep as many of each layer. "
             entries += [("bar", CONTROL, "range of the random sets"), ("dash", CONTROL_MEAN, "their mean")]
         blocks += headed(str(ds.attrs.get("title", "")))
-        blocks += [Paragraph(text + _reach(ds)), Legend(entries), _kept_panels(ds, by), _kept_table(ds, by)]
-    return Section("preservation", "Preservation", blocks) if blocks else None
+        if not ds.attrs.get("published"):
+            blocks.append(Paragraph(text + _reach(ds)))
+        blocks += [Legend(entries), _kept_panels(ds, by), _kept_table(ds, by)]
+    return Section("preservation", "Preservation", once(blocks)) if blocks else None
+
+
+def _kept(ds: xr.Dataset, variable: str, by: str) -> Float64:
+    """Return how many or what share is kept, (point, condition); conditions may have sets of their own."""
+    return _numbers(ds[variable].broadcast_like(ds["effect"]), "point", by)
 
 
 def _kept_panels(ds: xr.Dataset, by: str) -> Gallery:
     effect, low, high = (_numbers(ds[v], "point", by) for v in ("effect", "low", "high"))
-    control = _numbers(ds["control"], "point", "draw", by)
+    control, n_kept = _numbers(ds["control"], "point", "draw", by), _kept(ds, "n_kept", by)
     conditions = [str(c) for c in ds[by].to_numpy()]
     drawn = slice(0, _MOST)
     ends = [a[..., drawn] for a in (effect, low, high, control)]
     lowest, highest = (f([f(e[np.isfinite(e)], initial=0.0) for e in ends]) for f in (np.min, np.max))
     pad = 0.05 * (highest - lowest or 1.0)
+    order = n_kept.argsort(axis=0, kind="stable")
     pictures = [
         draw_preservation(
-            np.asarray(ds["n_kept"].to_numpy(), dtype=np.float64),
-            effect[:, j],
-            (low[:, j], high[:, j]),
-            control[:, :, j],
+            n_kept[order[:, j], j],
+            effect[order[:, j], j],
+            (low[order[:, j], j], high[order[:, j], j]),
+            control[order[:, j], :, j],
             limits=(float(lowest - pad), float(highest + pad)),
             units=str(ds["effect"].attrs.get("units", "")),
             title=condition,
@@ -180,35 +206,36 @@ def _kept_panels(ds: xr.Dataset, by: str) -> Gallery:
 
 
 def _kept_table(ds: xr.Dataset, by: str) -> Table:
-    """Tabulate point x condition: the metric itself where it is the loss, as perplexity."""
+    """Tabulate point x condition: the perplexity or accuracy that is left, where the metric is one."""
     effect, p = (_numbers(ds[v], "point", by) for v in ("effect", "p_value"))
     baseline = _numbers(ds["baseline"], by)
-    as_perplexity = ds.attrs.get("metric", "loss") == "loss"
-    shown = np.exp(effect + baseline) if as_perplexity else effect
+    what, level = _LEVELS.get(str(ds.attrs.get("metric", "loss")), ("harm", None))
+    shown = effect if level is None else level(effect + baseline)
     limit = float(effect[np.isfinite(effect)].max(initial=0.0))
     conditions = [str(c) for c in ds[by].to_numpy()]
+    alike = by not in ds["n_kept"].dims  # the same neurons for every condition
+    columns = {name: v for name, v in _KEPT.items() if v in ds and alike}
     rows = []
     for i, name in enumerate(ds["point"].to_numpy()):
-        cells = [Cell(count(int(ds["n_kept"][i]))), Cell(share(float(ds["share_kept"][i]), 1))]
-        cells += [Cell(share(float(ds["shared"][i]), 1))] if "shared" in ds else []
+        about = {name: float(ds[v][i]) for name, v in columns.items()}
+        cells = [Cell(count(v) if name == "neurons" else share(v, 1)) for name, v in about.items()]
         for j in range(len(conditions)):
-            note = f"p {probability(float(p[i, j]))}" if np.isfinite(p[i, j]) else ""
-            value = float(effect[i, j])
-            cells.append(heat_cell(decimal(float(shown[i, j])), value, limit, palette="Oranges", note=note))
+            notes = [] if alike else [plural(float(_kept(ds, "n_kept", by)[i, j]), "neuron")]
+            notes += [f"p {probability(float(p[i, j]))}"] if np.isfinite(p[i, j]) else []
+            text, note = decimal(float(shown[i, j])), "\n".join(notes)
+            cells.append(heat_cell(text, float(effect[i, j]), limit, palette="Oranges", note=note))
         rows.append((str(name), cells))
-    if as_perplexity:
-        whole = [Cell(decimal(float(v))) for v in np.exp(baseline)]
-        rest = [Cell(MISSING)] if "shared" in ds else []
-        rows.append(("all (baseline)", [Cell("all"), Cell(share(1, 1)), *rest, *whole]))
-    caption = (
-        f"{'Perplexity' if as_perplexity else 'Harm'} of each {by} when only these neurons are kept. p: "
-        "share of the draws, the network among them, that hold up at least as well, not corrected. Darker: "
-        "more harm."
-    )
-    columns = ["neurons", "share"]
-    if "shared" in ds:
-        columns.append("shared")
-        caption += " Shared: how much of a random set is the network's own, for want of other neurons."
+    if level is not None:
+        whole = [Cell(decimal(float(v))) for v in level(baseline)]
+        rows.append(("all (baseline)", [*[Cell(MISSING)] * len(columns), *whole]))
+    caption = f"{what.capitalize()} of each {by.replace('_', ' ')} when only these neurons are kept."
+    if np.isfinite(p).any():
+        caption += (
+            " p: share of the draws, the network among them, that hold up at least as well, not corrected."
+        )
+    caption += " Darker: more harm."
+    if "shared" in columns:
+        caption += " Shared: how much of a random set is the network's own."
     return Table("kept", [*columns, *conditions], rows, caption, True)
 
 

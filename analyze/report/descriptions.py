@@ -6,7 +6,7 @@ import xarray as xr
 from .connectivity import correlation_cell
 from .gather import Results
 from .heat import counts_table, overlap_table
-from .page import Block, Cell, Paragraph, Section, Table
+from .page import Block, Cell, Paragraph, Section, Table, captions_once, headed
 from .wording import MISSING, count, decimal, isolate, plural, probability
 
 _LISTED = 20  # hubs in the table
@@ -18,8 +18,9 @@ def descriptions(results: Results) -> Section | None:
     for ds in results.of("networks"):
         blocks += [_layers(ds), _overlap(ds), Paragraph(hub_line(ds)), *_hubs(ds)]
     for ds in results.of("component_labels"):
+        blocks += headed(str(ds.attrs.get("title", "")))
         blocks += [table for table in (_conditions(ds), _contrasts(ds)) if table is not None]
-    return Section("descriptions", "What the networks are", blocks) if blocks else None
+    return Section("descriptions", "What the networks are", captions_once(blocks)) if blocks else None
 
 
 def hub_line(ds: xr.Dataset) -> str:

@@ -11,7 +11,7 @@ from ...store.schema import text_array
 from ..design.collinearity import HIGH_INFLATION
 from .figures import draw_design, draw_timeline
 from .gather import Results
-from .page import Block, Cell, Gallery, Paragraph, Section, Table
+from .page import Block, Cell, Gallery, Paragraph, Section, Table, captions_once, headed
 from .wording import MISSING, count, decimal, plural, shorten
 
 _EXAMPLES = 2  # of each condition
@@ -28,12 +28,14 @@ def design(results: Results) -> Section | None:
     blocks: list[Block] = []
     for ds in shown:
         labels = prompt_labels(ds)
+        if len(shown) > 1:
+            blocks += headed(str(ds.attrs.get("name") or ds.attrs.get("source_name") or ""))
         blocks += _timeline(labels)
         blocks += _prompts_table(labels)
         blocks += _examples(labels)
     for ds in (*results.of("design"), *results.of("fit")):
         blocks += [_design_matrix(ds), *_inflation(ds)]
-    return Section("design", "Design", blocks) if blocks else None
+    return Section("design", "Design", captions_once(blocks)) if blocks else None
 
 
 def prompt_labels(ds: xr.Dataset) -> pd.DataFrame:

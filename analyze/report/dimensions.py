@@ -4,10 +4,11 @@ import numpy as np
 import xarray as xr
 
 from ..regions.tables import scalar_table
+from .effects import span
 from .gather import Results
 from .heat import heat_cell
 from .page import Block, Cell, Paragraph, Section, Table
-from .wording import MISSING, count, decimal, plural, probability, share
+from .wording import MISSING, count, decimal, percent, plural, probability, share
 
 _LINES = ("row", "column")
 _MOST = 40  # places in a table
@@ -25,11 +26,12 @@ def dimensions(results: Results) -> Section | None:
 def _how(ds: xr.Dataset) -> str:
     lines, draws = float(ds.attrs["lines"]), ds.sizes["draw"]
     text = (
-        f"Share of a region that lies in the fullest {lines:.0%} of the rows, or columns, of a matrix, and "
-        "the Gini index of the numbers in its rows or columns: 0 where all hold as many, near 1 where one "
-        "holds all."
+        f"Share of a region that lies in the fullest {percent(lines)} of the rows, or columns, of a matrix, "
+        "and the Gini index of the numbers in its rows or columns: 0 where all hold as many, near 1 where "
+        "one holds all."
     )
-    return text + (f" Beside: {plural(draws, 'random region')} of the same size." if draws else "")
+    beside = f" Beside: the mean of {plural(draws, 'random region')} of the same size."
+    return text + (beside if draws else "")
 
 
 def _concentration(ds: xr.Dataset, i: int) -> Table:
@@ -74,15 +76,32 @@ def _sweep(ds: xr.Dataset) -> Table:
         values = table.iloc[i].to_numpy()
         at += [Cell(decimal(float(values[0])))]
         at += [
-            heat_cell(decimal(float(v)), float(g) if np.isfinite(v) else limit, limit, palette="Oranges")
-            for v, g in zip(values[1:], growth[i, 1:], strict=True)
+            heat_cell(
+                decimal(float(v)), float(g) if np.isfinite(v) else limit, limit, palette="Oranges", hint=hint
+            )
+            for v, g, hint in zip(values[1:], growth[i, 1:], _intervals(ds, i), strict=True)
         ]
         rows.append((str(tensor).removesuffix(".weight"), at))
-    more = " \u2013: some token has no probability left." if table.isna().to_numpy().any() else ""
+    more = f" {MISSING}: some token has no probability left." if table.isna().to_numpy().any() else ""
     more += f" The first {_MOST} of {ds.sizes['place']} are shown." if ds.sizes["place"] > _MOST else ""
     caption = (
-        f"Perplexity, at the mean loss over all, with a {what} multiplied. Top: the most important; "
-        f"random: of the same tensors.{more}"
+        f"Perplexity, at the mean loss over all, with a {what} multiplied by a factor. Top: the most "
+        "important; random: of the same tensors, of which a vector is one row. Darker: more harm. What it "
+        f"does to each {ds.attrs['by']} shows when the mouse rests on a cell.{more}"
     )
-    columns = ["which", "row", "column", *("as it is" if c == "base" else str(c) for c in table.columns)]
-    return Table(f"{what} of", columns, rows, caption, True)
+    factors = [f"\u00d7 {f:g}" for f in ds["factor"].to_numpy()]
+    return Table(f"{what} of", ["which", "row", "column", "as it is", *factors], rows, caption, True)
+
+
+def _intervals(ds: xr.Dataset, place: int) -> list[str]:
+    """Write a place's effect on each condition and its interval, by factor."""
+    by = str(ds.attrs["by"])
+    effect, low, high = (
+        ds[v].isel(place=place).transpose("factor", by).to_numpy() for v in ("effect", "low", "high")
+    )
+    names = [str(c) for c in ds[by].to_numpy()]
+    return [
+        "Nats per token: "
+        + "; ".join(f"{n} {decimal(e)} ({span(a, b)})" for n, e, a, b in zip(names, *of, strict=True))
+        for of in zip(effect.tolist(), low.tolist(), high.tolist(), strict=True)
+    ]

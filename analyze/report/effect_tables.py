@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xarray as xr
 
-from .effects import Effects
+from .effects import Effects, span
 from .heat import heat_cell
 from .page import Cell, Table
-from .wording import MISSING, count, decimal, probability
+from .wording import MISSING, count, decimal, plural, probability
 
 _MAX_COLUMNS = 16  # conditions side by side in a table
-_WITH_INTERVAL = 10  # conditions with which the intervals fit too
+_WITH_INTERVAL = 12  # conditions with which the intervals fit too
+_IN_ONE_LINE = 6  # conditions with which they fit in one line
 _ALPHA = 0.05
 _CORRECTIONS = {
     "fdr": "Benjamini and Hochberg",
@@ -24,9 +25,11 @@ _CORRECTIONS = {
 def effect_matrix(effects: Effects, correction: str) -> list[Table]:
     """Tabulate the effects with their intervals; dots say which survive the correction."""
     caption = (
-        f"Effect of each network's lesion on each {effects.by}, {effects.units}, and its 95 % interval over "
-        f"prompts. Darker: more harm. Outlined: the network's own {effects.by}."
+        f"Effect of each network's lesion on each {effects.label}, {effects.units}, and its 95 % interval "
+        f"over prompts. Darker: more harm.{_outlined(effects)}"
     )
+    if np.isnan(effects.effect).any():
+        caption += f" {MISSING}: no such network."
     how = f"corrected for all cells of the matrix ({_CORRECTIONS.get(correction, correction)})"
     if (effects.p_corrected <= _ALPHA).any():
         caption += f" A dot: p against the controls is at most {_ALPHA}, {how}."
@@ -41,6 +44,7 @@ def effect_matrix(effects: Effects, correction: str) -> list[Table]:
         value, interval = effects.with_interval(i, j)
         dot = " \u2022" if effects.p_corrected[i, j] <= _ALPHA else ""
         note = interval if intervals and np.isfinite(effects.low[i, j]) else ""
+        note = note if len(effects.conditions) <= _IN_ONE_LINE else note.replace(" to ", " to\n")
         return _heat(effects, i, j, f"{value}{dot}", note, limit)
 
     return _split(effects, "removed", cell, caption, None)
@@ -50,17 +54,21 @@ def level_tables(effects: Effects) -> list[Table]:
     """Tabulate what the lesions lead to, perplexity or accuracy, below the whole model's."""
     if not effects.level_name:
         return []
-    caption = (
-        f"{effects.level_name.capitalize()} of each {effects.by} under each lesion; p: share of the draws, "
-        "the lesion among them, that hurt at least as much, not corrected for the number of cells. Darker: "
-        f"more harm. Outlined: the network's own {effects.by}."
-    )
+    caption = f"{effects.level_name.capitalize()} of each {effects.label} under each lesion."
+    if np.isfinite(effects.p_value).any():
+        caption += (
+            " p: share of the draws, the lesion among them, that hurt at least as much, not corrected for "
+            "the number of cells."
+        )
+    caption += f" Darker: more harm.{_outlined(effects)}"
     limit = _limit(effects)
 
     def cell(i: int, j: int) -> Cell:
         p = float(effects.p_value[i, j])
-        note = f"p {probability(p)}" if np.isfinite(p) else ""
-        return _heat(effects, i, j, decimal(float(effects.level[i, j])), note, limit)
+        notes = [f"p {probability(p)}"] if np.isfinite(p) else []
+        if effects.neurons is not None and np.isfinite(effects.effect[i, j]):
+            notes.insert(0, plural(float(effects.neurons[i, j]), "neuron"))
+        return _heat(effects, i, j, decimal(float(effects.level[i, j])), "\n".join(notes), limit)
 
     whole = [Cell(decimal(float(v))) for v in effects.baseline]
     return _split(effects, "removed", cell, caption, whole)
@@ -71,9 +79,10 @@ def selectivity_table(ds: xr.Dataset, effects: Effects) -> list[Table]:
     if "selectivity" not in ds or ds["selectivity"].isnull().all():
         return []
     rows = []
+    known = bool(ds["selectivity_low"].notnull().any())  # not where a half has one prompt of a condition
     for i, name in enumerate(effects.networks):
         part = ds.isel(network=i)
-        low, high = (decimal(float(part[f"selectivity_{side}"])) for side in ("low", "high"))
+        low, high = (float(part[f"selectivity_{side}"]) for side in ("low", "high"))
         given = bool(part["own_given"])
         own = str(part["own"].item()) or "the halves disagree"
         rows.append(
@@ -83,19 +92,19 @@ def selectivity_table(ds: xr.Dataset, effects: Effects) -> list[Table]:
                     Cell(own, prose=True),
                     Cell("given" if given else "chosen on the other half", prose=True),
                     Cell(decimal(float(part["selectivity"]))),
-                    Cell(f"{low} to {high}"),
+                    *[Cell(span(low, high))] * known,
                     Cell(probability(float(part["selectivity_p"]))),
                     Cell(probability(float(part["selectivity_p_corrected"]))),
                 ],
             )
         )
     caption = (
-        f"Selectivity: the effect on a network's own {effects.by} less the mean effect on the others, "
+        f"Selectivity: the effect on a network's own {effects.label} less the mean effect on the others, "
         f"{effects.units}. Own: given, or the one that suffers most on one half of the prompts and is judged "
         "on the other, in both directions; the controls are treated alike. p: against the controls; "
         "corrected for the number of networks."
     )
-    columns = [f"own {effects.by}", "how", "selectivity", "95 % interval", "p", "p corrected"]
+    columns = [f"own {effects.label}", "how", "selectivity", *["95 % interval"] * known, "p", "p corrected"]
     return [Table("network", columns, rows, caption)]
 
 
@@ -121,12 +130,35 @@ def controls_table(ds: xr.Dataset, effects: Effects) -> list[Table]:
         numbers = [float(effects.effect[i, j]), *matched, *(float(v[i, j]) for v in kinds.values())]
         rows.append((name, [Cell(effects.conditions[j], prose=True), *(Cell(decimal(v)) for v in numbers)]))
     caption = (
-        f"What the controls do, {effects.units}, to the network's own {effects.by} or, without one, to the "
-        "one that its lesion hurts most. Least selective: neurons of the same layers that tell least; "
+        f"What the controls do, {effects.units}, to the network's own {effects.label} or, without one, to "
+        "the one that its lesion hurts most. Least selective: neurons of the same layers that tell least; "
         "untrained: the same lesion in copies of the model with random weights."
     )
-    columns = [effects.by, "network", "matched, mean", "matched, largest", *kinds]
+    columns = [effects.label, "network", "matched, mean", "matched, largest", *kinds]
     return [Table("network", columns, rows, caption)]
+
+
+def equal_activity_table(ds: xr.Dataset, effects: Effects) -> list[Table]:
+    """Tabulate p with what goes with activity taken out; where no control could match, it is the one to read."""
+    if "p_at_equal_activity" not in ds or ds["p_at_equal_activity"].isnull().all():
+        return []
+    adjusted = ds["p_at_equal_activity"].transpose("network", effects.by).to_numpy()
+
+    def cell(i: int, j: int) -> Cell:
+        both = (float(effects.p_value[i, j]), float(adjusted[i, j]))
+        plain, equal = (probability(p) if np.isfinite(p) else MISSING for p in both)
+        return Cell(equal, note=f"{plain} unadjusted")
+
+    caption = (
+        "p against the controls at equal activity: a line of effect on mean magnitude, through the network and "
+        "its controls together, is taken out first. Where the controls are more than a few per cent less active "
+        "than their network, read this one; below it, p as it is. Not corrected for the number of cells."
+    )
+    return _split(effects, "removed", cell, caption, None)
+
+
+def _outlined(effects: Effects) -> str:
+    return f" Outlined: the network's own {effects.label}." if effects.any_own else ""
 
 
 def _limit(effects: Effects) -> float:
@@ -160,15 +192,15 @@ def _split(
 ) -> list[Table]:
     """Make network x condition tables, as many as keep the columns readable."""
     n, tables = len(effects.conditions), []
+    sized = any(size is not None for size in effects.size)
     for part in np.array_split(np.arange(n), -(-n // _MAX_COLUMNS)):
         rows: list[tuple[str, Sequence[Cell]]] = []
         if whole is not None:
-            rows.append(("none (baseline)", [Cell(MISSING), *(whole[j] for j in part)]))
+            rows.append(("none (baseline)", [*[Cell(MISSING)] * sized, *(whole[j] for j in part)]))
         for i, name in enumerate(effects.networks):
             size = effects.size[i]
-            rows.append(
-                (name, [Cell(MISSING if size is None else count(size)), *(cell(i, int(j)) for j in part)])
-            )
-        columns = ["neurons", *(effects.conditions[j] for j in part)]
+            sizes = [Cell(MISSING if size is None else count(size))] * sized
+            rows.append((name, [*sizes, *(cell(i, int(j)) for j in part)]))
+        columns = [*["neurons"] * sized, *(effects.conditions[j] for j in part)]
         tables.append(Table(corner, columns, rows, caption if part[-1] == n - 1 else "", True))
     return tables

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from .wording import decimal
+from .wording import MISSING, decimal
 
 Float64 = npt.NDArray[np.float64]
 
@@ -24,6 +24,8 @@ class Effects:
         "" where there is nothing such.
     own_conditions
         Place of each network's own condition; None where it has none.
+    neurons
+        (network, condition) where every condition has networks of its own; None elsewhere.
     """
 
     networks: list[str]
@@ -41,6 +43,7 @@ class Effects:
     baseline: Float64
     size: list[int | None]
     own_conditions: list[int | None]
+    neurons: Float64 | None
 
     @classmethod
     def of(cls, ds: xr.Dataset) -> "Effects":
@@ -63,6 +66,7 @@ class Effects:
             baseline=_array(baseline, by),
             size=[int(n) for n in ds["size"].to_numpy()] if "size" in ds else [None] * len(networks),
             own_conditions=_own(ds, networks, conditions),
+            neurons=_array(ds["neurons"], "network", by) if "neurons" in ds else None,
             **arrays,
         )
 
@@ -70,10 +74,24 @@ class Effects:
         """Return which condition a network serves: the one stated, else the one of its name."""
         return self.own_conditions[i]
 
+    @property
+    def label(self) -> str:
+        """What a condition is called: "data set"."""
+        return self.by.replace("_", " ")
+
+    @property
+    def any_own(self) -> bool:
+        """Whether some network has a condition of its own."""
+        return any(j is not None for j in self.own_conditions)
+
     def with_interval(self, i: int, j: int) -> tuple[str, str]:
         """Write an effect, and its interval."""
-        effect, low, high = (decimal(float(a[i, j])) for a in (self.effect, self.low, self.high))
-        return effect, f"{low} to {high}"
+        return decimal(float(self.effect[i, j])), span(float(self.low[i, j]), float(self.high[i, j]))
+
+
+def span(low: float, high: float) -> str:
+    """Write an interval; a dash where there is none."""
+    return f"{decimal(low)} to {decimal(high)}" if np.isfinite([low, high]).all() else MISSING
 
 
 def _array(values: xr.DataArray, *dims: str) -> Float64:

@@ -236,6 +236,6 @@ def draw_lesion(
     axes.set_xticks(
         x, labels, rotation=60 if long else 0, ha="right" if long else "center", rotation_mode="anchor"
     )
-    axes.set(ylabel=units, xlim=(-0.6, len(names) - 0.4), ylim=limits)
+    axes.set(ylabel=f"harm, {units}", xlim=(-0.6, len(names) - 0.4), ylim=limits)
     axes.yaxis.set_label_coords(-52 / (width - 70), 0.5)
     return picture(figure, f"Effects of the lesion of {shorten(title, 60)} on {len(names)} conditions", title)

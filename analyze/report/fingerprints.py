@@ -31,7 +31,7 @@ def fingerprints(results: Results) -> Section | None:
             "magnitude of the correlation of all networks, matched ones on the diagonal, the most alike "
             "first; white 0, dark 1."
         )
-        blocks += [Paragraph(_verdict(ds)), Paragraph(_how(ds)), Gallery(figures, caption), _pairs(ds)]
+        blocks += [Paragraph(verdict_line(ds)), Paragraph(_how(ds)), Gallery(figures, caption), _pairs(ds)]
     return Section("fingerprint", "Fingerprint", blocks) if blocks else None
 
 
@@ -54,7 +54,8 @@ def _null(ds: xr.Dataset) -> str:
     return _NULLS.get(str(ds.attrs.get("null")), "the null")
 
 
-def _verdict(ds: xr.Dataset) -> str:
+def verdict_line(ds: xr.Dataset) -> str:
+    """Say what the verdict means, with its rate of false positives."""
     a, b = map(isolate, _names(ds))
     text = _VERDICTS.get(str(ds.attrs.get("verdict")), "")
     return text.format(a=a, b=b, alpha=ds.attrs.get("alpha", 0.05))

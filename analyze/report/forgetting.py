@@ -1,11 +1,13 @@
 """The section on further training: what is learned and forgotten, by what was frozen."""
 
 import numpy as np
+import scipy.stats
 import xarray as xr
 
 from .curve_figures import draw_arms, draw_dissociation
+from .effects import span
 from .figures import PALETTE
-from .gather import Results
+from .gather import Bool, Float64, Results
 from .heat import heat_cell
 from .page import Block, Cell, Gallery, Legend, Paragraph, Section, Table
 from .wording import count, decimal, share
@@ -39,27 +41,49 @@ def _curves(ds: xr.Dataset, colours: list[str]) -> Gallery:
     by, language = str(ds.attrs["by"]), ds.attrs.get("trained_on")
     steps = np.asarray(ds["step"].to_numpy(), dtype=np.float64)
     is_new = (ds[by] == language).to_numpy() if language else np.zeros(ds.sizes[by], dtype=bool)
-    groups = [(str(language), is_new), ("mean of the others" if is_new.any() else "mean of all", ~is_new)]
+    others = "mean of the others" if is_new.any() else "mean of all"
+    groups = [(f"{language}, trained on", is_new), (others, ~is_new)]
+    drawn = [(title, *_mean(ds, by, chosen)) for title, chosen in groups if chosen.any()]
     pictures = [
-        draw_arms(
-            steps,
-            ds["effect"].isel({by: np.flatnonzero(chosen)}).mean(by).transpose("arm", "step").to_numpy(),
-            colours,
-            units="nats per token",
-            title=title,
-        )
-        for title, chosen in groups
-        if chosen.any()
+        draw_arms(steps, change, interval, colours, units="nats per token", title=title)
+        for title, change, interval in drawn
     ]
-    caption = "Change of the loss since before the training: above 0 it is forgotten, below 0 learned."
+    caption = (
+        "Change of the loss since before the training: above 0 it is forgotten, below 0 learned. Shaded: "
+        "95 % interval over prompts; of a mean, from those of its parts, which share no prompt."
+    )
     if "accuracy" in ds:
-        accuracy = 100 * ds["accuracy"].transpose("arm", "step").to_numpy()
-        chosen = is_new if is_new.any() else ~is_new
-        loss = ds["effect"].isel({by: np.flatnonzero(chosen)}).mean(by).transpose("arm", "step").to_numpy()
-        pictures.append(draw_dissociation(loss, accuracy, colours, title="knowledge against language"))
-        of = f" {count(ds.attrs['n_items'])}" if "n_items" in ds.attrs else ""
-        caption += f" Last: accuracy on the{of} questions against that change; the ring is the end."
+        accuracy = ds["accuracy"].transpose("arm", "step").to_numpy()
+        of, end = "", None
+        if "n_items" in ds.attrs:
+            of, end = f" {count(ds.attrs['n_items'])}", _wilson(accuracy[:, -1], int(ds.attrs["n_items"]))
+        pictures.append(
+            draw_dissociation(drawn[0][1], accuracy, end, colours, title="knowledge against language")
+        )
+        caption += f" Last: accuracy on the{of} questions against the first change; the ring is the end"
+        caption += "." if end is None else ", with Wilson's 95 % interval."
     return Gallery(pictures, caption)
+
+
+def _mean(ds: xr.Dataset, by: str, chosen: Bool) -> tuple[Float64, tuple[Float64, Float64]]:
+    """Mean change (arm, step) of some conditions and its interval, their bootstraps being independent."""
+    part = ds[["effect", "low", "high"]].isel({by: np.flatnonzero(chosen)}).transpose(by, "arm", "step")
+    effect, low, high = (part[v].to_numpy() for v in ("effect", "low", "high"))
+    mean = effect.mean(axis=0)
+    below, above = (np.sqrt(np.square(effect - end).sum(axis=0)) / len(effect) for end in (low, high))
+    return mean, (mean - below, mean + above)
+
+
+def _wilson(share: Float64, n: int) -> tuple[Float64, Float64]:
+    """95 % interval of a share of `n` answers [1]_.
+
+    References
+    ----------
+    .. [1] Wilson (1927), Journal of the American Statistical Association 22:209-212.
+    """
+    square = float(scipy.stats.norm.ppf(0.975)) ** 2 / n
+    centre, half = share + square / 2, np.sqrt(share * (1 - share) * square + square**2 / 4)
+    return (centre - half) / (1 + square), (centre + half) / (1 + square)
 
 
 def _end(ds: xr.Dataset, arms: list[str]) -> Table:
@@ -77,7 +101,7 @@ def _end(ds: xr.Dataset, arms: list[str]) -> Table:
     for i, arm in enumerate(arms):
         cells = [Cell(share(float(last["accuracy"][i]), 1))] if has_probe else []
         for j, condition in enumerate(conditions):
-            hint = f"{decimal(effect[i, j])} nats per token, {decimal(low[i, j])} to {decimal(high[i, j])}"
+            hint = f"{decimal(effect[i, j])} nats per token, {span(low[i, j], high[i, j])}"
             cells.append(
                 heat_cell(
                     decimal(float(perplexity[i, j])), float(effect[i, j]), limit, palette="Oranges",
@@ -85,7 +109,8 @@ def _end(ds: xr.Dataset, arms: list[str]) -> Table:
                 )
             )  # fmt: skip
         rows.append((_FROZEN.get(arm, arm), cells))
-    caption = f"Perplexity of each {by} after the last update. Darker: more forgotten; outlined: trained on."
+    caption = f"Perplexity of each {by} after the last update. Darker: more forgotten; outlined: trained on. "
+    caption += "The change of the loss and its interval show when the mouse rests on a cell."
     if has_probe:
         caption += " Accuracy: of the questions."
     return Table("frozen", [*(["accuracy"] if has_probe else []), *conditions], rows, caption, True)

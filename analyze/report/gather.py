@@ -29,6 +29,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "discoveries": ("discoveries", "size"),
     "crossfit": ("size", "effect", "low", "high", "naive", "dof", "effect_combined"),
     "recurrence": ("components",),
+    "recurrence_across": ("components", "samples", "n_samples"),
     "networks": ("layer_size", "dice", "intersection", "expected", "p_value", "n_networks", "histogram"),
     "component_labels": (),
     "time_courses": ("time_course",),
@@ -36,7 +37,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "individual_components": ("n_found", "converged"),
     "connectivity": ("correlation", "low", "high", "n_prompts"),
     "connectivity_difference": ("effect", "stat", "p_corrected", "null_max"),
-    "graph": ("degree", "clustering", "betweenness", "community", "modularity", "n_edges"),
+    "graph": ("degree", "clustering", "betweenness", "community", "modularity", "n_edges", "edge"),
     "fingerprint": ("score", "share", "p_value", "critical", "null", "correlation", "partner", "matched"),
     "identification": ("confusion", "accuracy", "null", "p_value"),
     "time_course": ("value", "prediction", "correlation"),
@@ -49,7 +50,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "region_effects": ("effect", "low", "high", "control", "p_value", "perplexity", "size", "n_controls"),
     "region_overlap": ("jaccard", "intersection", "expected"),
     "concentration": ("row_share", "column_share", "row_gini", "column_gini"),
-    "sweep_effects": ("effect", "perplexity", "perplexity_baseline"),
+    "sweep_effects": ("effect", "low", "high", "perplexity", "perplexity_baseline"),
     "forgetting": ("effect", "low", "high", "perplexity", "perplexity_baseline"),
     "pruning": ("perplexity", "parameters", "neurons", "width", "tokens_per_second"),
 }
@@ -130,8 +131,9 @@ def gather(results: Iterable[object]) -> Results:
     if not by_kind:
         raise InputError("report needs at least one result, got none")
     kinds = {"contrast": ("stat", "z_score"), "components": ("component_map",), "mask": ("mask",)}
+    maps = by_kind | {"mask": by_kind.get("mask") or _masks_within(by_kind)}
     lazy = {
-        kind: [ds[[v for v in names if v in ds]].map(_small, keep_attrs=True) for ds in by_kind.get(kind, [])]
+        kind: [ds[[v for v in names if v in ds]].map(_small, keep_attrs=True) for ds in maps.get(kind, [])]
         for kind, names in kinds.items()
     }
     (loaded,) = compute(lazy)  # type: ignore[no-untyped-call]
@@ -147,6 +149,15 @@ def gather(results: Iterable[object]) -> Results:
         ],
         sets,
     )
+
+
+def _masks_within(by_kind: Mapping[str, list[xr.Dataset]]) -> list[xr.Dataset]:
+    """Return the masks that contrasts bring along, as `actome glm` saves them."""
+    return [
+        ds[["mask"]].assign_attrs(ds.attrs, kind="mask")
+        for ds in by_kind.get("contrast", [])
+        if "mask" in ds and ds["mask"].dtype == bool
+    ]
 
 
 def _as_dataset(result: object, position: int) -> xr.Dataset:
@@ -205,8 +216,8 @@ def _positive_regressor(attrs: Mapping[str, Any]) -> list[str]:
 
 
 _OF_COMPONENT = (
-    "stability", "explained_variance", "cluster_size", "split_half", "departure", "p_value", "is_network",
-    "window",
+    "stability", "explained_variance", "cluster_size", "split_half", "split_half_dice", "departure",
+    "p_value", "is_network", "window", "found_again",
 )  # fmt: skip
 
 

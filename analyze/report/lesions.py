@@ -4,15 +4,22 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from .effect_tables import controls_table, effect_matrix, level_tables, selectivity_table
+from .effect_tables import (
+    controls_table,
+    effect_matrix,
+    equal_activity_table,
+    level_tables,
+    selectivity_table,
+)
 from .effects import Effects
 from .figures import CONTROL, CONTROL_MEAN, OTHER, OWN, draw_lesion, drawable_labels
 from .gather import Results
-from .page import Block, Cell, Gallery, Legend, Paragraph, Section, Table, headed
+from .page import Block, Cell, Gallery, Legend, Paragraph, Section, Table, headed, once
 from .wording import MISSING, count, decimal, isolate, plural, probability, share, smallest_p
 
 Float64 = npt.NDArray[np.float64]
 
+_PANELS = 72  # of all results together, so that a page of many stays readable
 _METRICS = {
     "loss": "the loss",
     "hit": "the share of tokens foretold",
@@ -25,11 +32,16 @@ _METRICS = {
 def lesions(results: Results) -> Section | None:
     """Show bars of every network's effects, and the perplexities they lead to."""
     blocks: list[Block] = []
+    measured = [ds for ds in results.of("effects") if not ds.attrs.get("published")]
     for ds in results.of("effects"):
         effects = Effects.of(ds)
+        if ds.attrs.get("published"):  # a table of numbers: nothing is known of intervals or controls
+            blocks += [*headed(str(ds.attrs.get("title", ""))), *level_tables(effects)]
+            continue
+        drawn = _strongest_of(effects, _PANELS // len(measured))
         scale = (
             ""
-            if _scales(effects)[1]
+            if _scales(effects, drawn)[1]
             else " Mind that the panels have scales of their own: the effects differ too much for one."
         )
         assumed = f" Assumed: {ds.attrs['assumption']}." if "assumption" in ds.attrs else ""
@@ -39,12 +51,13 @@ def lesions(results: Results) -> Section | None:
             *effect_matrix(effects, str(ds.attrs.get("correction", ""))),
             *selectivity_table(ds, effects),
             _legend(effects),
-            _bars(effects),
+            _bars(effects, drawn),
             *controls_table(ds, effects),
             *level_tables(effects),
+            *([] if ds.attrs.get("title") else equal_activity_table(ds, effects)),  # those of many are judged
         ]
     blocks += [_matching(ds) for ds in results.of("scores")]
-    return Section("lesions", "Lesions", blocks) if blocks else None
+    return Section("lesions", "Lesions", once(blocks)) if blocks else None
 
 
 def _what(ds: xr.Dataset) -> str:
@@ -63,18 +76,24 @@ def _reach(effects: Effects) -> str:
 
 def _legend(effects: Effects) -> Legend:
     entries = [
-        ("bar", OTHER, "effect on a condition"),
+        ("bar", OTHER, f"effect on a {effects.label}"),
         ("line", "#333333", "95 % bootstrap interval over prompts"),
     ]
-    if any(effects.own(i) is not None for i in range(len(effects.networks))):
-        entries.insert(0, ("bar", OWN, "effect on the network's own condition"))
+    if effects.any_own:
+        entries.insert(0, ("bar", OWN, f"effect on the network's own {effects.label}"))
     if effects.control.shape[1]:
         entries += [("dot", CONTROL, "a matched control"), ("dash", CONTROL_MEAN, "mean of the controls")]
     return Legend(entries)
 
 
-def _bars(effects: Effects) -> Gallery:
-    limits, common = _scales(effects)
+def _strongest_of(effects: Effects, n: int) -> list[int]:
+    """Take the networks that cost a condition most, at least two, in their order."""
+    most = np.where(np.isfinite(effects.effect), effects.effect, -np.inf).max(axis=1, initial=-np.inf)
+    return sorted(np.argsort(-most, kind="stable")[: max(2, n)].tolist())
+
+
+def _bars(effects: Effects, drawn: list[int]) -> Gallery:
+    limits, common = _scales(effects, drawn)
     pictures = [
         draw_lesion(
             effects.effect[i],
@@ -82,23 +101,30 @@ def _bars(effects: Effects) -> Gallery:
             effects.control[i],
             effects.conditions,
             own=effects.own(i),
-            limits=limits[i],
+            limits=own_limits,
             units=effects.units,
-            title=name if effects.size[i] is None else f"{name} ({plural(effects.size[i] or 0, 'neuron')})",
+            title=_name(effects, i),
         )
-        for i, name in enumerate(effects.networks)
+        for i, own_limits in zip(drawn, limits, strict=True)
     ]
     caption = f"Harm that a lesion does, in {effects.units}; the model left whole is 0, above it hurts. "
     caption += "The same scale in every panel." if common else "Scales differ between panels."
+    if len(drawn) < len(effects.networks):
+        caption += f" The {len(drawn)} networks that cost most are drawn, of {len(effects.networks)}."
     _, key = drawable_labels(effects.conditions)
     return Gallery(pictures, f"{caption} {key}".strip(), len(effects.conditions) > 24)
 
 
-def _scales(effects: Effects) -> tuple[list[tuple[float, float]], bool]:
+def _name(effects: Effects, i: int) -> str:
+    size = effects.size[i]
+    return effects.networks[i] if size is None else f"{effects.networks[i]} ({plural(size, 'neuron')})"
+
+
+def _scales(effects: Effects, drawn: list[int]) -> tuple[list[tuple[float, float]], bool]:
     """Return the y limits of each panel, and whether one scale serves all without hiding the smallest."""
     ends = [
         np.concatenate([a[i].ravel() for a in (effects.effect, effects.low, effects.high, effects.control)])
-        for i in range(len(effects.networks))
+        for i in drawn
     ]
     finite = [e[np.isfinite(e)] for e in ends]
     spans = [(min(0.0, float(e.min(initial=0))), max(0.0, float(e.max(initial=0)))) for e in finite]
@@ -144,17 +170,17 @@ def lesion_lines(ds: xr.Dataset) -> list[str]:
     effects = Effects.of(ds)
     values = np.where(np.isfinite(effects.effect), effects.effect, -np.inf)
     lines = []
-    title = str(ds.attrs.get("title", ""))  # one of many results: one line
-    for flat in np.argsort(-values, axis=None, kind="stable")[: 1 if title else 3]:
+    title = str(ds.attrs.get("title", ""))
+    named = [i for i, name in enumerate(effects.networks) if name in effects.conditions]
+    most = (0 if named else 1) if title else 3  # one of many results: one line
+    for flat in np.argsort(-values, axis=None, kind="stable")[:most]:
         i, j = np.unravel_index(int(flat), values.shape)
         if np.isfinite(values[i, j]):
             lines.append(f"{title}: " * bool(title) + _strongest(effects, int(i), int(j)))
-    named = [i for i, name in enumerate(effects.networks) if name in effects.conditions]
     if named:
         hits = sum(effects.conditions[int(values[i].argmax())] == effects.networks[i] for i in named)
-        lines.append(
-            f"{hits} of the {plural(len(named), 'network')} named as a condition cost that condition most."
-        )
+        told = f"{hits} of the {plural(len(named), 'network')} named as a condition cost that condition most."
+        lines.append(f"{title}: " * bool(title) + told)
     return lines
 
 

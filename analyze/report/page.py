@@ -1,7 +1,7 @@
 """What a section of the report is made of; the template knows how each kind of block looks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 PIXELS = 2  # device pixels to a CSS pixel: sharp on dense screens and on paper
@@ -50,6 +50,7 @@ class Gallery:
     pictures: Sequence[Picture]
     caption: str = ""
     wide: bool = False
+    small: bool = False  # four in a row
     kind: ClassVar[str] = "gallery"
 
 
@@ -96,6 +97,8 @@ class Table:
         (name, cells) each.
     heat
         The cells are coloured: small, and without lines between them.
+    told
+        The names of the rows are sentences.
     """
 
     corner: str
@@ -103,6 +106,7 @@ class Table:
     rows: Sequence[tuple[str, Sequence[Cell]]]
     caption: str = ""
     heat: bool = False
+    told: bool = False
     kind: ClassVar[str] = "table"
 
     def is_prose(self, column: int) -> bool:
@@ -121,6 +125,7 @@ class Record:
 
     title: str
     entries: Sequence[tuple[str, str, str]]
+    folded: bool = False  # but for its title, until it is opened
     kind: ClassVar[str] = "record"
 
 
@@ -130,6 +135,28 @@ Block = Paragraph | Bullets | Legend | Picture | Gallery | Table | Record
 def headed(title: str) -> list[Block]:
     """Return a heading inside a section, none for an empty one."""
     return [Record(title, [])] if title else []
+
+
+def once(blocks: Sequence[Block]) -> list[Block]:
+    """Leave out what a section says again: paragraphs and legends that stood in it before."""
+    out: list[Block] = []
+    for block in blocks:
+        if not (isinstance(block, (Paragraph, Legend)) and block in out):
+            out.append(block)
+    return out
+
+
+def captions_once(blocks: Sequence[Block]) -> list[Block]:
+    """Leave out captions that another block of the section has already."""
+    out: list[Block] = []
+    said: set[str] = set()
+    for block in blocks:
+        if isinstance(block, (Table, Gallery)) and block.caption:
+            out.append(replace(block, caption="") if block.caption in said else block)
+            said.add(block.caption)
+        else:
+            out.append(block)
+    return out
 
 
 @dataclass(frozen=True)

@@ -5,31 +5,50 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from .across import across_data_sets
 from .figures import CONTROL, CONTROL_MEAN, OWN, new_figure, picture, quiet
 from .gather import Float64, Results
 from .heat import heat_cell
-from .page import Block, Cell, Gallery, Legend, Paragraph, Picture, Section, Table
+from .page import Block, Cell, Gallery, Legend, Paragraph, Picture, Section, Table, captions_once, headed
 from .wording import MISSING, count, plural, probability, rule
 
 _PER = 100.0  # samples that counts are compared per
 
 
 def recurrences(results: Results) -> Section | None:
-    """Show the counts of every result side by side, drawn and as a table, then each with its chance."""
-    given = results.of("recurrence")
+    """Show how often templates come back: within their data set, at other thresholds, in other data sets."""
+    given, across = results.of("recurrence"), results.of("recurrence_across")
+    blocks = [*_within(given), *(block for ds in across for block in across_data_sets(ds))]
+    return Section("recurrence", "Recurrence", captions_once(blocks)) if blocks else None
+
+
+def _within(given: Sequence[xr.Dataset]) -> list[Block]:
+    """Show the counts of every result side by side, then each with its chance."""
     if not given:
-        return None
+        return []
     blocks: list[Block] = [Paragraph(_how(given))]
     limit = max(float(_per_hundred(ds).max(initial=0.0)) for ds in given)
-    entries = [("", OWN, "here"), ("", CONTROL, "published"), ("dash", CONTROL_MEAN, "by chance, on average")]
+    entries = [
+        ("", OWN, "here"),
+        *([("", CONTROL, "published")] if any(ds.attrs.get("published") for ds in given) else []),
+        ("dash", CONTROL_MEAN, "by chance, on average"),
+    ]
     caption = (
         f"Matching components of each template in {_PER:.0f} samples; a sample may match with several of its "
         "components. The same scale in all."
     )
     pictures = [_draw(ds, limit) for ds in given]
-    blocks += [Legend(entries), Gallery(pictures, caption), _counts(given, limit)]
-    blocks += [_details(ds) for ds in given if "expected_components" in ds or "samples" in ds]
-    return Section("recurrence", "Recurrence", blocks)
+    blocks += [Legend(entries), Gallery(pictures, caption, small=len(pictures) > 2), _counts(given, limit)]
+    for ds in given:
+        if "expected_components" in ds or "samples" in ds:
+            blocks += [*headed(title(ds)), _details(ds)]
+    swept = [ds for ds in given if "sweep_samples" in ds and n_samples(ds)]
+    if swept:
+        blocks += [
+            Legend(_SWEPT),
+            Gallery([_draw_sweep(ds) for ds in swept], _SWEEP_CAPTION, small=len(swept) > 2),
+        ]
+    return blocks
 
 
 def recurrence_line(ds: xr.Dataset) -> str:
@@ -74,8 +93,8 @@ def _how(given: Sequence[xr.Dataset]) -> str:
 def _draw(ds: xr.Dataset, limit: float) -> Picture:
     found = _per_hundred(ds)
     x = np.arange(1, len(found) + 1)
-    figure = new_figure(330, 190)
-    axes = quiet(figure.add_axes((0.14, 0.2, 0.84, 0.74)))
+    figure = new_figure(255, 160)
+    axes = quiet(figure.add_axes((0.18, 0.24, 0.81, 0.72)))
     axes.bar(x, found, width=0.7, color=CONTROL if ds.attrs.get("published") else OWN)
     if "expected_components" in ds:
         expected = _per_hundred(ds, "expected_components")
@@ -85,6 +104,29 @@ def _draw(ds: xr.Dataset, limit: float) -> Picture:
     axes.set(xlim=(0.3, len(x) + 0.7), ylim=(0, 1.04 * limit or 1.0), xlabel="template", ylabel="matches")
     alt = f"Matching components of {len(x)} templates in {_PER:.0f} samples: {title(ds)}"
     return picture(figure, alt, title(ds), plural(n_samples(ds), "sample") if n_samples(ds) else "")
+
+
+_SWEPT = [("", OWN, "a template"), ("dash", CONTROL_MEAN, "random templates, mean over templates")]
+_SWEEP_CAPTION = (
+    "Share of the samples with a match by the Jaccard index that a match must exceed; one line a template. "
+    "Dotted: the index that the counts above are for."
+)
+
+
+def _draw_sweep(ds: xr.Dataset) -> Picture:
+    """Draw the share of samples with a match against the threshold, one line a template."""
+    at, n = ds["threshold"].to_numpy(), n_samples(ds)
+    figure = new_figure(255, 170)
+    axes = quiet(figure.add_axes((0.18, 0.22, 0.79, 0.74)))
+    shares = ds["sweep_samples"].transpose("threshold", "network").to_numpy() / n
+    axes.plot(at, shares, color=OWN, linewidth=0.9, alpha=0.6)
+    if "sweep_expected_samples" in ds:
+        expected = ds["sweep_expected_samples"].mean("network") / n
+        axes.plot(at, expected, color=CONTROL_MEAN, linewidth=1.6, linestyle="--")
+    axes.axvline(float(ds.attrs.get("jaccard", np.nan)), color=CONTROL, linewidth=1.0, linestyle=":")
+    axes.set(xlim=(at[0], at[-1]), ylim=(-0.02, 1.02), xlabel="Jaccard index", ylabel="samples with a match")
+    alt = f"Share of {n} samples with a match of {ds.sizes['network']} templates by threshold: {title(ds)}"
+    return picture(figure, alt, title(ds))
 
 
 def _counts(given: Sequence[xr.Dataset], limit: float) -> Table:
@@ -121,7 +163,7 @@ def _details(ds: xr.Dataset) -> Table:
     rows = [(name, [Cell(values[i]) for values in columns.values()]) for i, name in enumerate(names)]
     made = f"; networks: {rule(ds.attrs)}" if "control" in ds.attrs else ""
     caption = (
-        f"{title(ds)}: every template, its matching components in {plural(n_samples(ds), 'sample')}, and "
+        f"Every template, its matching components in {plural(n_samples(ds), 'sample')}, and "
         f"the samples that have one{made}. p: random templates that recur as often, each template alone."
     )
     return Table("template", list(columns), rows, caption)

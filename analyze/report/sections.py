@@ -9,7 +9,7 @@ from .figures import draw_map, draw_null, draw_scale, is_wide
 from .gather import Map, Network, Results, matching
 from .heat import confusion_table, counts_table, overlap_table
 from .maps import aggregate, colour_limit, neurons_per_column
-from .page import Block, Cell, Gallery, Paragraph, Section, Table
+from .page import Block, Cell, Gallery, Paragraph, Section, Table, captions_once, headed
 from .wording import MISSING, count, decimal, plural, probability, share, typed
 
 _SCORES = {
@@ -126,15 +126,15 @@ def networks(results: Results) -> Section | None:
         rules = list(dict.fromkeys(n.rule for n in networks_))
         counts = [dict(zip(n.layers, n.mask.sum(axis=1).tolist(), strict=True)) for n in networks_]
         site = f" of the site {networks_[0].site}" if networks_[0].site else ""
-        caption = f"{networks_[0].title}. " if networks_[0].title else ""
-        caption += (
+        blocks += headed(networks_[0].title)
+        caption = (
             f"Neurons{site} kept in each layer ({'; '.join(rules)}). Darker: more; the darkest cell is the "
             f"largest count. Share: of the {count(networks_[0].mask.size)} neurons recorded."
         )
         blocks.append(
             counts_table([n.name for n in networks_], counts, [n.mask.size for n in networks_], caption)
         )
-    return Section("networks", "Active neurons per layer", blocks) if blocks else None
+    return Section("networks", "Active neurons per layer", captions_once(blocks)) if blocks else None
 
 
 def overlaps(results: Results) -> Section | None:
@@ -146,6 +146,7 @@ def overlaps(results: Results) -> Section | None:
     }
     blocks: list[Block] = []
     for ds in results.of("overlap"):
+        blocks += headed(str(ds.attrs.get("title", "")))
         metric = str(ds.attrs.get("metric", next((m for m in meaning if m in ds), "intersection")))
         caption = (
             f"{meaning.get(metric, metric)}; 0 is none, 1 all. The number of shared neurons shows "
@@ -164,7 +165,7 @@ def overlaps(results: Results) -> Section | None:
         )
         names, others = ([str(n) for n in ds[d].to_numpy()] for d in ("network", "network_other"))
         blocks.append(overlap_table(values.astype(np.float64), shared, names, others, caption, chance))
-    return Section("overlap", "Overlap", blocks) if blocks else None
+    return Section("overlap", "Overlap", captions_once(blocks)) if blocks else None
 
 
 def _chance(ds: xr.Dataset) -> str:

@@ -6,7 +6,7 @@ import xarray as xr
 
 from .gather import Results
 from .page import Block, Cell, Paragraph, Section, Table
-from .wording import plural
+from .wording import MISSING, plural
 
 _COLOURS = {"agree": "#cfe4f2", "disagree": "#f7d9c4", "cannot say": "#ececec", "not asked": "#ffffff"}
 
@@ -32,15 +32,20 @@ def statements_line(ds: xr.Dataset) -> str:
 
 def _verdicts(ds: xr.Dataset) -> Table:
     columns = {v: [str(x) for x in ds[v].to_numpy()] for v in ("claim", "measured", "verdict", "rule")}
-    rows = [
-        (claim, [Cell(measured, prose=True), _verdict(verdict), Cell(rule, prose=True)])
-        for claim, measured, verdict, rule in zip(*columns.values(), strict=True)
-    ]
+    published = [str(x) for x in ds["published"].to_numpy()] if "published" in ds else []
+    told = any(published)  # a study without figures needs no empty column
+    rows = []
+    for i, (claim, measured, verdict, rule) in enumerate(zip(*columns.values(), strict=True)):
+        own = [Cell(published[i] or MISSING, prose=True)] if told else []
+        rows.append((claim, [*own, Cell(measured, prose=True), _verdict(verdict), Cell(rule, prose=True)]))
     caption = (
         "The rules are fixed in the program, the same for every model and recording. “Cannot say”: neither "
         "rule is met."
     )
-    return Table(str(ds.attrs.get("study", "the study")), ["measured here", "verdict", "rule"], rows, caption)
+    if told:
+        caption += f" {MISSING}: the study gives no figure that is known for sure."
+    headings = [*(["the study's figures"] if told else []), "measured here", "verdict", "rule"]
+    return Table(str(ds.attrs.get("study", "the study")), headings, rows, caption, told=True)
 
 
 def _verdict(text: str) -> Cell:

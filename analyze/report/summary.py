@@ -1,7 +1,7 @@
 """The first and the last section: what was analysed in a few lines, and where every number comes from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,25 +9,31 @@ import xarray as xr
 
 from .design import prompt_labels
 from .fingerprints import fingerprint_line
-from .gather import Map, Network, Results
+from .gather import Network, Results
 from .lesions import lesion_lines
-from .page import Block, Bullets, Record, Section
+from .overview import decomposition_line
+from .page import Block, Bullets, Cell, Record, Section, Table
 from .recurrences import recurrence_line
 from .sections import identification_line
 from .statements import statements_line
-from .wording import count, isolate, plural
+from .wording import MISSING, count, isolate, plural
 
 _INLINE = 90  # characters of a value that does not fold away
 _SHOWN = 14
+_OPEN = 12  # results; of more, the attributes fold away
 
 
 def summary(results: Results) -> Section:
     """State what was analysed, and one line a headline number."""
     analysed = results.of("recording") or results.of("fit")
-    blocks: list[Block] = [_analysed(ds, titled=len(analysed) > 1) for ds in analysed]
+    blocks: list[Block] = _analysed(analysed)
     lines = [statements_line(ds) for ds in results.of("statements")]
-    lines += [_network_line(networks) for networks in results.networks]
-    lines += [_stability_line(maps) for maps in results.components]
+    titles = {str(ds.attrs.get("title", "")) for ds in results.of("components")} - {""}
+    lines += [_network_line(networks) for networks in results.networks if networks[0].title not in titles]
+    lines += [
+        decomposition_line(ds, maps, results)
+        for ds, maps in zip(results.of("components"), results.components, strict=True)
+    ]
     lines += [recurrence_line(ds) for ds in results.of("recurrence") if not ds.attrs.get("published")]
     lines += [fingerprint_line(ds) for ds in results.of("fingerprint")]
     lines += [f"Identification: {identification_line(ds)}" for ds in results.of("identification")]
@@ -43,7 +49,20 @@ def summary(results: Results) -> Section:
     return Section("summary", "Summary", blocks)
 
 
-def _analysed(ds: xr.Dataset, *, titled: bool) -> Record:
+def _analysed(given: Sequence[xr.Dataset]) -> list[Block]:
+    """Say what each recording is: one below the other, or several side by side."""
+    entries = [_said(ds) for ds in given]
+    if len(given) < 2:
+        return [Record("", [(k, v, "") for k, v in own.items()]) for own in entries]
+    columns = [k for k in entries[0] if k != "recording" and any(own.get(k) for own in entries)]
+    rows = [
+        (own.get("recording", MISSING), [Cell(own.get(k, MISSING), prose=k == "conditions") for k in columns])
+        for own in entries
+    ]
+    return [Table("recording", columns, rows)]
+
+
+def _said(ds: xr.Dataset) -> dict[str, str]:
     attrs = ds.attrs
     inputs = (
         attrs.get("provenance", {}).get("inputs", {}) if isinstance(attrs.get("provenance"), Mapping) else {}
@@ -62,10 +81,7 @@ def _analysed(ds: xr.Dataset, *, titled: bool) -> Record:
         "conditions": _conditions(labels["condition"].unique().tolist()) if "condition" in labels else "",
         "runs": count(labels["run"].nunique()) if "run" in labels else "",
     }
-    title = str(entries["recording"] or "") if titled else ""
-    return Record(
-        title, [(k, str(v), "") for k, v in entries.items() if v and not (title and k == "recording")]
-    )
+    return {k: str(v) for k, v in entries.items() if v}
 
 
 def _conditions(names: list[str]) -> str:
@@ -88,25 +104,20 @@ def _network_line(networks: list[Network]) -> str:
     return f"{head}: {listed}{more}."
 
 
-def _stability_line(maps: list[Map]) -> str:
-    stability = np.array([m.coords.get("stability", np.nan) for m in maps])
-    text = f"{maps[0].title}: " if maps and maps[0].title else ""
-    text += plural(len(maps), "component")
-    if np.isfinite(stability).all():
-        text += f", stability {stability.min():.2f} to {stability.max():.2f}"
-    if all("is_network" in m.coords for m in maps):
-        text += f"; {sum(bool(m.coords['is_network']) for m in maps)} beat chance"
-    return f"{text}."
-
-
 def provenance(results: Results) -> Section:
     """List every attribute of every result."""
     blocks: list[Block] = []
+    many = sum(map(len, results.by_kind.values())) > _OPEN
     for kind, given in results.by_kind.items():
         for i, ds in enumerate(given, start=1):
-            name = str(ds.attrs.get("name") or ds.attrs.get("contrast") or "")
-            title = kind.capitalize() + (f" {i}" if len(given) > 1 else "") + (f": {name}" if name else "")
-            blocks.append(Record(title, [_entry(str(k), v) for k, v in ds.attrs.items() if k != "kind"]))
+            name = str(ds.attrs.get("title") or ds.attrs.get("name") or ds.attrs.get("contrast") or "")
+            title = (
+                kind.capitalize().replace("_", " ")
+                + (f" {i}" if len(given) > 1 else "")
+                + (f": {name}" if name else "")
+            )
+            entries = [_entry(str(k), v) for k, v in ds.attrs.items() if k != "kind"]
+            blocks.append(Record(title, entries, folded=many))
     return Section("provenance", "Provenance", blocks)
 
 

@@ -65,6 +65,15 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.{1 if abs(percent) >= 10 else 2}f} %".replace("-", _MINUS)
 
 
+def percent(fraction: float) -> str:
+    """Write a round share, such as a limit of a rule.
+
+    >>> percent(0.1), percent(0.025)
+    ('10 %', '2.5 %')
+    """
+    return f"{100 * fraction:g} %"
+
+
 def plural(n: float, noun: str) -> str:
     """Write a number with its noun.
 

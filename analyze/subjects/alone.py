@@ -53,13 +53,12 @@ def _centred(X: Float64, standardize: bool) -> Float64:
 def independent(signals: Float64, solver: Solver, seed: int) -> tuple[Float64, bool]:
     """Find independent sources (component, sample) of signals (signal, sample); and whether that converged.
 
-    Whatever the signs of the signals, which are arbitrary for principal components, the start is the same.
+    The start is drawn for the samples, so that it does not matter how the signals happen to be turned.
     """
     away = signals - signals.mean(axis=1, keepdims=True)
     values, V = leading(away @ away.T / away.shape[1])
     white = (V / np.sqrt(values)).T @ away
-    white *= np.sign(np.take_along_axis(white, np.abs(white).argmax(axis=1)[:, None], axis=1))
-    start = np.random.default_rng(seed).standard_normal((len(white), len(white)))
+    start = np.random.default_rng(seed).standard_normal(white.shape) @ white.T
     found = rotate(white, start, solver)
     return np.asarray(found.W @ white), found.converged
 

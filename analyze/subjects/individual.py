@@ -57,14 +57,15 @@ def individual_components(
     ds
         A recording at the level of tokens.
     n_components
-        Components of each subject; fewer where its tokens hold fewer dimensions.
+        Components of each subject; fewer where the tokens of a prompt hold fewer dimensions.
     templates
         From `group_ica`, of the same neurons: each subject's components are then given in the order and
         with the signs of the templates they are matched to, one to one, so that the correlations of the
         pairs add up to the most.
     subject
-        "prompt", or a label whose values make the subjects; each is then decomposed by `group_ica` of its
-        prompts, computed here.
+        "prompt", or a label whose values make the subjects; each is then decomposed by one run of
+        `group_ica` over its prompts, computed here, and refused if their tokens are too few. A subject of one
+        prompt is decomposed as that.
     mode
         "spatial": independent over neurons; "temporal": over tokens, the maps being the mixing.
     solver
@@ -72,7 +73,8 @@ def individual_components(
     standardize
         Give every neuron unit variance over the tokens of the subject; otherwise it is only centred.
     seed
-        Draws the starts, which are the same for every subject.
+        Draws the starts. Each subject is decomposed once: one run may stop at a local optimum and miss
+        sources, so that what does not recur may have been missed.
 
     Returns
     -------
@@ -202,10 +204,21 @@ def _of_labels(
     shape = (ds.sizes["layer"], ds.sizes["neuron"])
     rows = []
     for s in range(n_subjects):
-        own = group_ica(ds.isel(prompt=np.flatnonzero(code == s)), n_runs=1, null=0, **asdict(options))
-        maps = own["component_map"].to_numpy().reshape(own.sizes["component"], -1)
-        rows.append(_ordered((maps, len(maps), bool(own["converged"].all())), templates))
+        own = ds.isel(prompt=np.flatnonzero(code == s))
+        if own.sizes["prompt"] == 1:
+            found = decompose(_tokens_of(own), **asdict(options))
+        else:
+            group = group_ica(own, n_runs=1, null=0, **asdict(options))
+            maps = group["component_map"].to_numpy().reshape(group.sizes["component"], -1)
+            found = maps, len(maps), bool(group["converged"].all())
+        rows.append(_ordered(found, templates))
     return _stacked(rows, shape)
+
+
+def _tokens_of(ds: xr.Dataset) -> npt.NDArray[Any]:
+    """Return the tokens of a recording of one prompt: (token, column)."""
+    tokens: npt.NDArray[Any] = activation_array(ds).compute()[0, valid_tokens(ds)[0]]  # type: ignore[no-untyped-call]
+    return tokens.reshape(len(tokens), -1)
 
 
 def _ordered(

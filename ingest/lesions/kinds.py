@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import xarray as xr
 
+from ...store.arguments import real_number
 from ...store.errors import InputError, InputTypeError
-from ..arguments import real_number
 
 Kind = Literal["zero", "mean", "resample", "noise", "scale", "add"]
 

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from ... import _version
+from ...store.arguments import whole_number
 from ...store.errors import InputError, InputTypeError
 from ...store.paradigm import Paradigm, as_paradigm
 from ...store.provenance import library_versions
-from ..arguments import whole_number
 from ..batches import batches
 from ..forward import score_tokens
 from ..held_out import held_out

@@ -1,25 +1,30 @@
-"""Random controls of a region: other parameters of the same tensors, as many, and where asked as large."""
+"""Random controls of a region: as many parameters of the same tensors, and where asked as large."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..parameters import as_rows
+from ..controls import strata
 from .lesions import Places
 
-_BINS = 64  # of magnitude, in each of which a control has as many values as its region
-Float = npt.NDArray[np.float32]
+_BINS = 64  # of |weight|, of which strata are made
+_SAMPLED = 2**16  # values that say where the bins of a tensor end
+Int = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
 
 
-def control_places(
-    region: Places, weights: Mapping[str, torch.Tensor], *, match: str, seed: list[int]
-) -> Places:
-    """Draw a random region that has as many values in each tensor, none of them the region's.
+class Controls:
+    """Random regions that have as many parameters in each tensor as a region, any of them.
 
-    A tensor more than half of which belongs to the region has too few others: there all others are
-    taken, and the rest from the region itself.
+    The region's own may be among them: so a region that is nothing but a random choice is exchangeable
+    with its controls, and p against them is uniform. Controls that avoid the region are not: the larger
+    it is, the fewer parameters are left to them.
+
+    With ``match="magnitude"`` they have as many parameters in each stratum of |weight| too. Strata are
+    made as for neurons (`ingest.controls.matched_controls`), of 64 bins of a tensor that are about equally
+    full and do not depend on the region.
 
     Parameters
     ----------
@@ -28,52 +33,64 @@ def control_places(
     weights
         The tensors.
     match
-        "size", or "magnitude": also as many values in each of 64 bins of |weight|, whose edges are
-        quantiles of the region; a bin with too few others leaves the rest to the next smaller one.
-    seed
-        Draws it.
+        "size" or "magnitude".
     """
-    out = {}
-    for number, (name, own) in enumerate(region.items()):
-        rng = np.random.default_rng([*seed, number])
-        tensor = weights[name].detach()
-        outside = np.ones(tensor.numel(), dtype=bool)
-        outside[own] = False
-        others = np.flatnonzero(outside)
-        if len(others) <= len(own):
-            rest = rng.choice(own, len(own) - len(others), replace=False)
-            out[name] = np.sort(np.concatenate([others, rest]))
-        elif match == "magnitude" and len(own):
-            out[name] = np.sort(_alike(own, others, magnitudes(tensor), rng))
-        else:
-            out[name] = np.sort(rng.choice(others, len(own), replace=False, shuffle=False))
-    return out
+
+    def __init__(self, region: Places, weights: Mapping[str, torch.Tensor], match: str) -> None:
+        self._region, self._weights = region, weights
+        self._ends: dict[str, Float32] = {}  # the largest |weight| of each stratum but the last
+        if match == "magnitude":
+            self._ends = {name: _ends(weights[name], own) for name, own in region.items()}
+
+    def draw(self, seed: Sequence[int]) -> Places:
+        """Draw one; its places are in order."""
+        out = {}
+        for number, (name, own) in enumerate(self._region.items()):
+            rng, tensor = np.random.default_rng([*seed, number]), self._weights[name]
+            if name in self._ends:
+                places = _stratified(tensor, own, self._ends[name], rng)
+            else:
+                places = rng.choice(tensor.numel(), len(own), replace=False, shuffle=False)
+            out[name] = np.sort(places)
+        return out
 
 
-def magnitudes(tensor: torch.Tensor) -> Float:
-    """|weight| of every value of a tensor, row after row."""
-    values: Float = as_rows(tensor.detach()).reshape(-1).abs().float().cpu().numpy()
+def magnitudes(tensor: torch.Tensor, places: Int) -> Float32:
+    """|weight| at some places of a tensor, counted through its rows."""
+    where = torch.from_numpy(places).to(tensor.device)
+    values: Float32 = tensor.detach().reshape(-1)[where].abs().float().cpu().numpy()
     return values
 
 
-def _alike(
-    own: npt.NDArray[np.int64], others: npt.NDArray[np.int64], magnitude: Float, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """Draw as many of the others in each bin of magnitude, from the largest bin on."""
-    n_bins = min(_BINS, len(own))
-    edges = np.quantile(magnitude[own], np.linspace(0, 1, n_bins + 1)[1:-1])
-    wanted = np.bincount(np.searchsorted(edges, magnitude[own]), minlength=n_bins)
-    bin_of = np.searchsorted(edges, magnitude[others])
-    drawn, missing = [], 0
-    for b in range(n_bins - 1, -1, -1):
-        members = others[bin_of == b]
-        n = min(int(wanted[b]) + missing, len(members))
-        missing += int(wanted[b]) - n
-        drawn.append(rng.choice(members, n, replace=False, shuffle=False))
-    chosen = np.concatenate(drawn)
-    if missing:  # the smallest bins had too few too
-        chosen = np.concatenate([chosen, rng.choice(np.setdiff1d(others, chosen), missing, replace=False)])
-    return chosen
+def _ends(tensor: torch.Tensor, own: Int) -> Float32:
+    every = max(1, tensor.numel() // _SAMPLED)
+    sample = magnitudes(tensor, np.arange(0, tensor.numel(), every))
+    known = sample[~np.isnan(sample)]
+    if not len(known):
+        return np.empty(0, dtype=np.float32)
+    ends = np.quantile(known, np.arange(1, _BINS) / _BINS, method="lower")
+    members, taken = (
+        np.bincount(np.searchsorted(ends, values), minlength=_BINS)
+        for values in (sample, magnitudes(tensor, own))
+    )
+    parts = strata(members * every, taken)
+    return np.asarray([ends[part.stop - 1] for part in parts[:-1]], dtype=np.float32)
+
+
+def _stratified(tensor: torch.Tensor, own: Int, ends: Float32, rng: np.random.Generator) -> Int:
+    """Draw as many values of each stratum as there are of the region.
+
+    Values are drawn from anywhere, and the first of each stratum taken; more are drawn where they do not do.
+    """
+    wanted = np.bincount(np.searchsorted(ends, magnitudes(tensor, own)), minlength=len(ends) + 1)
+    n_drawn = 2 * len(own)
+    while True:
+        n_drawn = min(2 * n_drawn, tensor.numel())
+        places = rng.choice(tensor.numel(), n_drawn, replace=False)
+        stratum = np.searchsorted(ends, magnitudes(tensor, places))
+        taken = [places[stratum == s][:n] for s, n in enumerate(wanted.tolist()) if n]
+        if sum(map(len, taken)) == len(own):
+            return np.concatenate([places[:0], *taken])
 
 
 def size_of(region: Places) -> int:
@@ -81,13 +98,16 @@ def size_of(region: Places) -> int:
     return sum(len(own) for own in region.values())
 
 
+def shared(region: Places, control: Places) -> float:
+    """Share of a control's parameters that are the region's own; NaN for a control without any."""
+    n = size_of(control)
+    both = [np.intersect1d(region[name], places, assume_unique=True) for name, places in control.items()]
+    return sum(map(len, both)) / n if n else float("nan")
+
+
 def mean_magnitude(region: Places, weights: Mapping[str, torch.Tensor]) -> float:
     """Mean |weight| over a region; NaN where it is empty."""
     if not size_of(region):
         return float("nan")
-    total = 0.0
-    for name, own in region.items():
-        tensor = weights[name].detach()
-        where = torch.from_numpy(own).to(tensor.device)
-        total += float(tensor[torch.unravel_index(where, tensor.shape)].double().abs().sum())
-    return total / size_of(region)
+    total = sum(magnitudes(weights[name], own).sum(dtype=np.float64) for name, own in region.items())
+    return float(total) / size_of(region)

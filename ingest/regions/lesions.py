@@ -10,13 +10,16 @@ import torch
 import xarray as xr
 from torch import nn
 
+from ...store.arguments import real_number, whole_number
 from ...store.errors import InputError, InputTypeError
 from ...store.regions import check_regions, masks, region_names
-from ..models import ModelLike, load_model
+from ..models import LoadedModel, ModelLike, load_model
 from ..parameters import as_rows, parameters_by_name
+from ..scoring.untrained import untrained_copy
 
 RegionKind = Literal["zero", "reset", "scale", "noise", "swap"]
 KINDS = ("zero", "reset", "scale", "noise", "swap")
+_DOSED = ("scale", "noise")
 Places = Mapping[str, npt.NDArray[np.int64]]  # of each tensor, counted through its rows
 
 
@@ -65,25 +68,31 @@ def region_lesion(
     InputError, InputTypeError
         The region does not fit the model, or the kind lacks what it needs.
     """
-    check_kind(kind, amount, other, seed)
+    check_kind(kind, amount, other)
+    seed = whole_number(seed, "seed", least=0)
     places = places_of(region)
     loaded = load_model(model)
     check_places(loaded.module, region)
-    source = values_of(other, loaded.module, seed)
+    source = values_of(other, loaded, seed)
     with changed(loaded.module, places, kind, amount, source, seed):
         yield loaded.module
 
 
-def check_kind(kind: str, amount: float | None, other: Any, seed: int) -> None:
-    """Refuse an unknown kind of lesion, and one that lacks what it needs."""
+def check_kind(kind: str, amount: float | None, other: Any) -> None:
+    """Refuse an unknown kind of lesion, one that lacks what it needs, and what it does not take."""
     if kind not in KINDS:
         raise InputError(f"kind must be one of {list(KINDS)}, got {kind!r}")
-    if kind in ("scale", "noise") and amount is None:
-        raise InputError(f"kind={kind!r} needs `amount`")
-    if kind == "reset" and other is None:
-        raise InputError("kind='reset' needs `other`: a model, or 'initial'")
-    if seed < 0:
-        raise InputError(f"seed must be 0 or more, got {seed}")
+    if (amount is None) is (kind in _DOSED):
+        need = "needs `amount`" if amount is None else f"takes no amount, got {amount!r}"
+        raise InputError(f"kind={kind!r} {need}")
+    if (other is None) is (kind == "reset"):
+        need = "needs `other`: a model, or 'initial'" if other is None else "takes no `other`"
+        raise InputError(f"kind={kind!r} {need}")
+    if amount is None:
+        return
+    value = real_number(amount, "amount")
+    if not abs(value) < float("inf") or (kind == "noise" and value < 0):
+        raise InputError(f"amount must be a finite number, of noise 0 or more; got {amount!r}")
 
 
 def places_of(region: xr.DataTree | Mapping[str, npt.NDArray[np.bool_]]) -> Places:
@@ -134,18 +143,14 @@ def check_places(module: nn.Module, region: xr.DataTree | Mapping[str, Any]) -> 
             raise InputError(f"the region of {name} has shape {tuple(shape)}, the tensor {expected}")
 
 
-def values_of(other: Any, module: nn.Module, seed: int) -> dict[str, torch.Tensor]:
+def values_of(other: Any, loaded: LoadedModel, seed: int) -> dict[str, torch.Tensor]:
     """Parameters of the model from which a region is reset, by every name; {} where there is none."""
     if other is None:
         return {}
-    if isinstance(other, str) and other == "initial":
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            source: nn.Module = type(module)(module.config)
-    else:
-        source = load_model(other).module
-    values = {name: p.detach() for name, p in parameters_by_name(source).items()}
-    for name, p in parameters_by_name(module).items():
+    is_new = isinstance(other, str) and other == "initial"
+    source = untrained_copy(loaded, [seed]) if is_new else load_model(other)
+    values = {name: p.detach() for name, p in parameters_by_name(source.module).items()}
+    for name, p in parameters_by_name(loaded.module).items():
         if name not in values or values[name].shape != p.shape:
             raise InputError(f"the model to reset from has no weight tensor {name} of shape {tuple(p.shape)}")
     return values

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from ...store.errors import InputError
 from ...store.paradigm import Paradigm
 from ..models import LoadedModel
-from .scores import scorable_tokens, score_all
+from .losses import scorable_tokens, score_all, scored_tokens
 
 
 class Probe:
@@ -55,12 +55,12 @@ class Probe:
     def ask(self) -> npt.NDArray[np.bool_]:
         """Say which questions the model as it is now answers rightly: (item,).
 
-        One of whose answers has no probability is not.
+        One whose right answer is as likely as another, or one of whose answers has no probability, is not.
         """
         logprob = score_all(self._model, self._tokens)
-        scored = (self._tokens.token_id != -1) & (np.arange(logprob.shape[1]) > 0)
-        total = np.where(scored, logprob, 0.0).sum(axis=1, dtype=np.float64)
-        total = np.where(np.isnan(total), -np.inf, total)
-        best = [rows[np.argmax(total[rows])] for rows in self._answers]
-        sure = [np.isfinite(total[rows]).all() for rows in self._answers]
-        return np.asarray(self._correct[best] & sure)
+        total = np.where(scored_tokens(self._tokens), logprob, 0.0).sum(axis=1, dtype=np.float64)
+        right = []
+        for rows in self._answers:
+            of, correct = total[rows], self._correct[rows]
+            right.append(bool(np.isfinite(of).all() and of[correct].item() > of[~correct].max()))
+        return np.array(right)

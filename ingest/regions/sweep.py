@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,18 +10,18 @@ import xarray as xr
 from torch import nn
 from tqdm import tqdm
 
-from ...store.archive import open as open_result
+from ...store.arguments import real_number
 from ...store.errors import InputError, InputTypeError
 from ...store.location import Location
 from ...store.paradigm import Paradigm, as_paradigm
-from ...store.provenance import digest_json, library_versions, now
-from ...store.results import save_result
-from ..arguments import real_number
+from ...store.provenance import library_versions, now
 from ..held_out import held_out
-from ..models import ModelLike, load_model
+from ..models import LoadedModel, ModelLike, load_model
 from ..parameters import as_rows, parameters_by_name
+from ..tokens import Tokens
+from ..unit_archive import Allocation, Field, Grid, UnitArchive, check_place, make_units
 from .lesions import changed
-from .scores import check_scorable, reopen, scorable_tokens, score_all
+from .losses import check_scorable, scorable_tokens, scored_tokens, summed_losses
 
 _NEEDED = ("tensor", "row", "column")
 
@@ -38,6 +38,9 @@ def sweep(
 ) -> xr.Dataset:
     """Score a paradigm with single parameters, rows or columns multiplied by each of some factors.
 
+    An interrupted run goes on with the first place that is not scored when the same call is made again,
+    to the same numbers; a finished one is opened.
+
     Parameters
     ----------
     model, device, progress
@@ -45,7 +48,7 @@ def sweep(
     paradigm
         The texts to score; those in ``places.attrs["selected_on"]`` are left out.
     out
-        Where the result is saved; one that was made there by the same call is opened.
+        Where the result is saved.
     places
         From `top_places`, or any Dataset with ``tensor``, ``row`` and ``column`` along ``place``; -1 stands
         for all rows or columns. Its other columns are kept.
@@ -72,38 +75,32 @@ def sweep(
     """
     if not isinstance(places, xr.Dataset) or not set(_NEEDED) <= set(places.variables):
         raise InputTypeError("places must be a Dataset with tensor, row and column, as top_places gives it")
+    if not places.sizes.get("place") or any(places[c].dtype.kind not in "iu" for c in ("row", "column")):
+        raise InputTypeError("places must name at least one place along `place`, by whole numbers")
     numbers = [real_number(f, "a factor") for f in factors]
-    if not numbers or len(set(numbers)) < len(numbers):
+    if not numbers or len(set(numbers)) < len(numbers) or np.isnan(numbers).any():
         raise InputError(f"factors must be at least one number, each once; got {list(factors)}")
     location = Location.of(out)
-    if not location.exists():
-        location.check_new()
+    check_place(location, "region_sweep", "sweeps")
     paradigm = held_out(as_paradigm(paradigm), places.attrs.get("selected_on"), "places")
     loaded = load_model(model, device=device)
     check_scorable(loaded)
     names, spots = _spots(loaded.module, places)
+    sweeping = _Sweep(loaded, scorable_tokens(loaded, paradigm), places, names, spots, numbers)
+    columns = {name: [str(v) for v in values.to_numpy()] for name, values in _columns(places).items()}
     inputs = {
-        **loaded.identity(),
-        "paradigm_digest": paradigm.digest,
-        "places": [[str(places[c].to_numpy()[i]) for c in _NEEDED] for i in range(places.sizes["place"])],
-        "factors": numbers,
-    }
-    if location.exists():
-        return reopen(location, inputs, "sweeps")
-    tokens = scorable_tokens(loaded, paradigm)
-    hidden = None if progress is None else not progress
-    losses = np.empty((len(names), len(numbers), len(paradigm)))
-    with loaded.evaluating():
-        baseline = score_all(loaded, tokens)
-        scored = ~np.isnan(baseline)
-        for i in tqdm(range(len(names)), desc="sweep", unit="place", disable=hidden):
-            for k, factor in enumerate(numbers):
-                with changed(loaded.module, {names[i]: spots[i]}, "scale", factor, {}, 0):
-                    losses[i, k] = summed_losses(score_all(loaded, tokens), scored)
-    base = summed_losses(baseline, scored)
-    ds = _dataset(places, numbers, losses, base, scored.sum(axis=1), paradigm, inputs)
-    save_result(ds, str(location), derived_from=places.attrs.get("source") or None)
-    return open_result(str(location))
+        **loaded.identity(), "device": loaded.device.type, "paradigm_digest": paradigm.digest,
+        "places": columns, "factors": numbers,
+    }  # fmt: skip
+    return make_units(
+        location, inputs, "sweeps", lambda: sweeping.allocation(paradigm),
+        lambda archive: sweeping.fill(archive, progress),
+    )  # fmt: skip
+
+
+def _columns(places: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Return what is said of each place, by name."""
+    return {str(v): places[v] for v in places.variables if places[v].dims == ("place",) and v != "place"}
 
 
 def _spots(module: nn.Module, places: xr.Dataset) -> tuple[list[str], list[npt.NDArray[np.int64]]]:
@@ -125,36 +122,49 @@ def _spots(module: nn.Module, places: xr.Dataset) -> tuple[list[str], list[npt.N
     return names, spots
 
 
-def summed_losses(logprob: npt.NDArray[np.float32], scored: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Loss of each prompt, summed over its scored tokens; NaN where one of them has no log probability."""
-    return np.asarray(-np.where(scored, logprob, 0.0).sum(axis=1, dtype=np.float64))
+@dataclass(frozen=True)
+class _Sweep:
+    """What is scored: the texts with each place multiplied, a unit each."""
 
+    model: LoadedModel
+    tokens: Tokens
+    places: xr.Dataset
+    names: list[str]
+    spots: list[npt.NDArray[np.int64]]
+    factors: list[float]
 
-def _dataset(
-    places: xr.Dataset,
-    factors: list[float],
-    losses: npt.NDArray[np.float64],
-    base: npt.NDArray[np.float64],
-    n_scored: npt.NDArray[np.int64],
-    paradigm: Paradigm,
-    inputs: dict[str, Any],
-) -> xr.Dataset:
-    about = {
-        str(v): ("place", places[v].to_numpy()) for v in places.variables if places[v].dims == ("place",)
-    }
-    return xr.Dataset(
-        {
-            "loss": (("place", "factor", "prompt"), losses, {"units": "nats"}),
-            "loss_baseline": ("prompt", base, {"units": "nats"}),
-            "n_scored": ("prompt", n_scored),
-        },
-        coords={c: ("prompt", paradigm.table[c].to_numpy()) for c in paradigm.table}
-        | {"factor": factors, "place": np.arange(len(losses))}
-        | {name: values for name, values in about.items() if name != "place"},
-        attrs={
-            "kind": "region_sweep", "along": places.attrs.get("along", ""),
-            "selected_on": list(places.attrs.get("selected_on", [])),
-            "inputs": inputs, "inputs_digest": digest_json(inputs),
-            "environment": library_versions(), "created": now(),
-        },
-    )  # fmt: skip
+    def allocation(self, paradigm: Paradigm) -> Allocation:
+        """Score the texts as they are, describe places and prompts, and say what is to be filled."""
+        with self.model.evaluating():
+            baseline = summed_losses(self.model, self.tokens)
+        source = self.places.attrs.get("source")
+        n = len(self.names)
+        known = xr.Dataset(
+            {
+                "loss_baseline": ("prompt", baseline, {"units": "nats"}),
+                "n_scored": ("prompt", scored_tokens(self.tokens).sum(axis=1)),
+            },
+            coords={str(c): ("prompt", paradigm.table[c].to_numpy()) for c in paradigm.table}
+            | {"factor": self.factors, "place": np.arange(n)}
+            | {name: ("place", values.to_numpy()) for name, values in _columns(self.places).items()},
+            attrs={
+                "kind": "region_sweep", "along": self.places.attrs.get("along", ""),
+                "selected_on": list(self.places.attrs.get("selected_on", [])),
+                **({"derived_from": [source]} if source else {}),
+                "environment": library_versions(), "created": now(),
+            },
+        )  # fmt: skip
+        shape = (n, len(self.factors), len(baseline))
+        loss = Field("loss", ("place", "factor", "prompt"), shape, "float64", float("nan"), {"units": "nats"})
+        return Allocation(known, [loss], Grid({"place": n}, {"place": 1}))
+
+    def fill(self, archive: UnitArchive, progress: bool | None) -> None:
+        """Score the places that are missing, each with every factor."""
+        hidden = None if progress is None else not progress
+        with self.model.evaluating():
+            for i in tqdm(archive.pending(), desc="sweep", unit="place", disable=hidden):
+                losses = []
+                for factor in self.factors:
+                    with changed(self.model.module, {self.names[i]: self.spots[i]}, "scale", factor, {}, 0):
+                        losses.append(summed_losses(self.model, self.tokens))
+                archive.write(i, {"loss": np.stack(losses)[None]})

@@ -154,7 +154,7 @@ def selected_on(masks: Networks) -> set[str] | None:
     known = [getattr(part, "attrs", {}).get("selected_on") for part in parts]
     if any(prompts is None for prompts in known):
         return None
-    return {str(p) for prompts in known for p in prompts or ()}
+    return {str(p) for prompts in known if prompts is not None for p in prompts}
 
 
 def selectivity_maps(

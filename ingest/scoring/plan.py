@@ -1,5 +1,6 @@
 """The plan of a scoring: which prompts, which lesions, what is asked, and all that decides the numbers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..lesions.kinds import Kind
 from ..models import LoadedModel
 from ..sites import find_taps
 from ..tokens import Tokens
-from .archive import Field, Grid
+from ..unit_archive import Allocation, Field, Grid
 from .choices import NOT_ASKED, Choices, Continuations
 from .grouping import most_tokens
 from .lesions import MISMATCHES, Lesion
@@ -121,7 +122,7 @@ class ScorePlan:
         block = _BLOCK_TOKENS.get(self.model.device.type, _BLOCK_TOKENS["cuda"])
         prompts = min(n_prompts, max(1, block // n_tokens))
         lesions = min(n_lesions, max(1, block * _UNIT_BLOCKS // (prompts * n_tokens)))
-        return Grid(n_lesions, n_prompts, lesions, prompts)
+        return Grid({"lesion": n_lesions, "prompt": n_prompts}, {"lesion": lesions, "prompt": prompts})
 
     def fields(self) -> list[Field]:
         """List what the units fill."""
@@ -147,6 +148,10 @@ class ScorePlan:
                 Field("logprob_untrained", dims, (*n, asked.untrained, n_tokens), "float32", nan, nats)
             )
         return out
+
+    def allocation(self, attrs: Mapping[str, object]) -> Allocation:
+        """Collect what there is before the model runs, with further attributes."""
+        return Allocation(self.known().assign_attrs(attrs), self.fields(), self.grid())
 
     def known(self) -> xr.Dataset:
         """Collect what is known before the model runs: lesions, labels of the prompts."""
@@ -228,20 +233,22 @@ def _reference_identity(reference: xr.Dataset) -> dict[str, Any]:
     return {"recording": reference.attrs.get("manifest_digest"), "prompts_digest": digest_json(ids)}
 
 
-def check_scorable(model: LoadedModel, tokens: Tokens, sampling: Sampling | None) -> None:
+def check_scorable(model: LoadedModel, tokens: Tokens, asked: Asked) -> None:
     """Refuse what has no next token to foretell, and prompts that leave no room for new ones.
 
     Raises
     ------
     InputError
-        The model gives no next token, no prompt has a second one, or one is too long to be continued.
+        The model gives no next token, no prompt has a second one or choices, or one is too long to be
+        continued.
     """
     if not model.is_causal:
         raise InputError(f"{model.name!r} gives no next token, so there is no prediction to score")
-    if tokens.n_tokens.max() < 2:
+    if tokens.n_tokens.max() < 2 and asked.choices is None:
         raise InputError(
             "no prompt has a second token, so there is no prediction to score; give longer texts"
         )
+    sampling = asked.sampling
     if sampling is not None and model.context is not None:
         longest = int(tokens.n_tokens.max()) + sampling.max_new_tokens
         if longest > model.context:

@@ -103,13 +103,17 @@ class UnitScorer:
         ):
             scored = batch.score(masks, amounts)["logprob"].astype(np.float64)
             which = mine[rows]
-            total = np.where(all_rows.is_choice[which, : scored.shape[2]], scored, 0.0).sum(axis=2)
+            is_choice = all_rows.is_choice[which, : scored.shape[2]]
+            total = np.where(is_choice, scored, 0.0).sum(axis=2)
+            total[:, ~is_choice.any(axis=1)] = np.nan  # nothing of it is foretold
             logprob[:, all_rows.prompt[which] - prompts.start, all_rows.choice[which]] = total
         answer = choices.answer[prompts]
         there = np.array([[k < len(texts) for k in range(choices.most)] for texts in choices.texts[prompts]])
         broken = (np.isnan(logprob) & there).any(axis=2)  # a lesion after which a choice has no probability
-        best = np.where(np.isnan(logprob), -np.inf, logprob).argmax(axis=2)
-        correct = np.where(answer < 0, -1, (best == answer) & ~broken).astype(np.int8)
+        value = np.where(np.isnan(logprob), -np.inf, logprob)
+        own = np.take_along_axis(value, np.maximum(answer, 0)[None, :, None], axis=2)
+        likeliest = (value >= own).sum(axis=2) == 1  # as likely as another is not right
+        correct = np.where(answer < 0, -1, likeliest & ~broken).astype(np.int8)
         return {"choice_logprob": logprob, "correct": correct}
 
     def _complete(self, masks: Mask, amounts: Sequence[float | None], prompts: slice) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from .staging import remove_leftovers, repair
 # What analyses call their results; one that was not written to its end is known by nothing else.
 _RESULTS: Final = {
     "result", "fit", "contrast", "mask", "components", "overlap", "identification", "scores", "effects",
+    "importance", "regions", "region_scores", "region_sweep", "training",
 }  # fmt: skip
 
 

@@ -42,8 +42,8 @@ def text_columns(arrays: Mapping[str, Array], keep: Collection[str]) -> list[str
 
     Returns
     -------
-    Paths: ``text``, ``completion``, ``token_id``, and all further text along ``prompt`` or ``token`` but the
-    prompts' names and conditions.
+    Paths: ``text``, ``completion``, ``token_id``, and all further text along ``prompt``, ``token`` or
+    ``item`` (questions of a probe) but the prompts' names and conditions.
     """
     return [path for path, array in arrays.items() if _holds_text(path.rpartition("/")[2], array, keep)]
 
@@ -53,8 +53,8 @@ def _holds_text(name: str, array: Array, keep: Collection[str]) -> bool:
         return True
     if array.dtype.removeprefix("numpy.").startswith(_NO_TEXT):
         return False
-    of_prompts = bool({"prompt", "token"} & set(array.dims)) and name not in (*_NAMES, *keep)
-    return name in _TEXT or of_prompts
+    shown = bool({"prompt", "token", "item"} & set(array.dims)) and name not in (*_NAMES, *keep)
+    return name in _TEXT or shown
 
 
 def check_kept(arrays: Mapping[str, Array], keep: Collection[str]) -> None:

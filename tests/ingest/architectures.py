@@ -93,6 +93,17 @@ def _like_llama(name: str, kind: str, config: dict[str, Any], **other: Any) -> A
     return Architecture(name, kind, config, **{**places, **other})
 
 
+def _like_gpt2(name: str, kind: str, config: dict[str, Any], **other: Any) -> Architecture:
+    block = "transformer.h.{}"
+    places = {
+        "mlp": f"{block}.mlp.c_proj",
+        "mlp_out": f"{block}.mlp",
+        "attention_out": f"{block}.attn",
+        "residual": block,
+    }
+    return Architecture(name, kind, config, **{**places, **other})
+
+
 def _like_bert(name: str, kind: str, prefix: str, **other: Any) -> Architecture:
     block = prefix + ".encoder.layer.{}"
     return Architecture(
@@ -128,42 +139,15 @@ ARCHITECTURES = [
     _like_llama("cohere", "CohereForCausalLM", GATED),
     _like_llama("olmo2", "Olmo2ForCausalLM", GATED, adds=False),
     _like_llama("square", "LlamaForCausalLM", GATED | {"intermediate_size": HIDDEN}, width=HIDDEN),
-    Architecture(
-        "gpt2",
-        "GPT2LMHeadModel",
-        _GPT2,
-        mlp="transformer.h.{}.mlp.c_proj",
-        mlp_out="transformer.h.{}.mlp",
-        attention_out="transformer.h.{}.attn",
-        residual="transformer.h.{}",
-    ),
-    Architecture(
-        "gpt_bigcode",
-        "GPTBigCodeForCausalLM",
-        _GPT2,
-        mlp="transformer.h.{}.mlp.c_proj",
-        mlp_out="transformer.h.{}.mlp",
-        attention_out="transformer.h.{}.attn",
-        residual="transformer.h.{}",
-    ),
-    Architecture(
-        "gptj",
-        "GPTJForCausalLM",
-        _GPT2 | {"rotary_dim": 4},
-        mlp="transformer.h.{}.mlp.fc_out",
-        mlp_out="transformer.h.{}.mlp",
-        attention_out="transformer.h.{}.attn",
-        residual="transformer.h.{}",
-    ),
-    Architecture(
+    _like_gpt2("gpt2", "GPT2LMHeadModel", _GPT2),
+    _like_gpt2("gpt_bigcode", "GPTBigCodeForCausalLM", _GPT2),
+    _like_gpt2("gptj", "GPTJForCausalLM", _GPT2 | {"rotary_dim": 4}, mlp="transformer.h.{}.mlp.fc_out"),
+    _like_gpt2(
         "gpt_neo",
         "GPTNeoForCausalLM",
         COMMON
         | {"intermediate_size": 24, "num_layers": N_LAYERS, "attention_types": [[["global"], N_LAYERS]]},
-        mlp="transformer.h.{}.mlp.c_proj",
-        mlp_out="transformer.h.{}.mlp",
         attention_out="transformer.h.{}.attn.attention.out_proj",
-        residual="transformer.h.{}",
     ),
     Architecture(
         "gpt_neox",
@@ -183,7 +167,7 @@ ARCHITECTURES = [
         attention_out="model.decoder.layers.{}.self_attn",
         residual="model.decoder.layers.{}",
     ),
-    Architecture(
+    _like_gpt2(
         "bloom",
         "BloomForCausalLM",
         {k: COMMON[k] for k in ("vocab_size", "hidden_size", "pad_token_id", "bos_token_id", "eos_token_id")}
@@ -191,17 +175,14 @@ ARCHITECTURES = [
         mlp="transformer.h.{}.mlp.dense_4h_to_h",
         mlp_out="transformer.h.{}.mlp.dense_4h_to_h",
         attention_out="transformer.h.{}.self_attention.dense",  # the module around it adds the residual
-        residual="transformer.h.{}",
         width=4 * HIDDEN,
     ),
-    Architecture(
+    _like_gpt2(
         "falcon",
         "FalconForCausalLM",
         COMMON | {"ffn_hidden_size": 24},
         mlp="transformer.h.{}.mlp.dense_4h_to_h",
-        mlp_out="transformer.h.{}.mlp",
         attention_out="transformer.h.{}.self_attention",
-        residual="transformer.h.{}",
     ),
     Architecture(
         "mpt",

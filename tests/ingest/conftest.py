@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import xarray as xr
 
 from actome.ingest.models import load_model
 from actome.ingest.phantom import PhantomModel, phantom_model
@@ -26,6 +27,14 @@ def phantom() -> PhantomModel:
 @pytest.fixture
 def model(phantom):
     return (phantom.module, phantom.tokenizer)
+
+
+@pytest.fixture
+def masks(phantom):
+    """The phantom's planted networks."""
+    coords = {"network": ["a", "b"], "layer": range(3), "neuron": range(64)}
+    dims, known = ("network", "layer", "neuron"), {"selected_on": []}  # the truth needed no prompt
+    return xr.DataArray(phantom.networks, dims=dims, coords=coords, attrs=known)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Processes that record: killed, beside a reader, and several at once."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -19,41 +18,25 @@ from actome.ingest.phantom import phantom_model
 from actome.store.errors import InputError
 from actome.store.writer import RecordingWriter
 
+from .processes import saved, starting
 from .resuming import assert_finished, assert_sound
+
+LARGE = {"sites": ("mlp", "residual"), "dtype": "float32"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Hold a model on disk, texts that take a second or two, and the recording of them."""
     phantom, folder = phantom_model(n_prompts=500), tmp_path_factory.mktemp("model")
-    phantom.module.save_pretrained(folder / "model")
-    phantom.tokenizer.save_pretrained(folder / "model")
+    saved(phantom, folder / "model")
     return folder, phantom.paradigm
-
-
-LARGE = {"sites": ("mlp", "residual"), "dtype": "float32"}
 
 
 @pytest.fixture(scope="module")
 def start(folder):
-    """Start a process that records the texts into a path; it is forked from one that has torch at hand."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["actome.ingest.record", "actome.ingest.phantom"])
-    started = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-
-        def start(path, **options):
-            arguments = (str(folder[0] / "model"), folder[1], str(path))
-            process = context.Process(target=actome.record, args=arguments, kwargs=LARGE | options)
-            process.start()
-            started.append(process)
-            return process
-
+    """Start a process that records the texts into a path."""
+    with starting(actome.record, str(folder[0] / "model"), folder[1], **LARGE) as start:
         yield start
-    for process in started:
-        process.kill()
-        process.join()
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +117,7 @@ def test_record__two_processes_share_one_recording(start, large, tmp_path):
     assert_finished(path, large)
 
 
+@pytest.mark.slow
 def test_record__a_part_that_was_killed_is_recorded_again(start, large, tmp_path):
     path = tmp_path / "r.zarr"
     parts = [start(path, part=(k, 2)) for k in range(2)]

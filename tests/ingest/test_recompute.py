@@ -58,20 +58,24 @@ def moved(llama, amount=0.5):
 
 OPTIONS = [
     {"sites": SITES, "dtype": "float32"},
-    {"sites": SITES, "layers": [2, 0], "neurons": [5, 3]},
-    {"sites": {"mlp": ["model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj"]}, "layers": [1]},
-    {"sites": {"residual": "model.layers.{}", "mlp_out": None}, "layers": [2, 1]},
+    {"sites": {"residual": "model.layers.{}", "mlp_out": None}, "layers": [2, 1], "neurons": [5, 3]},
     {"keep": "summary", "sites": ("mlp", "residual"), "neurons": [9, 4]},
     {"tokens": "1::3", "logprob": False},
-    {"tokens": "last", "batch_size": 1},
     {"truncate": 4, "special_tokens": "none", "dtype": "float16"},
-    {"tokens": "generated", "max_new_tokens": 5},
     {**DRAWN, "batch_size": 2},
+]
+MORE = [
+    {"sites": SITES, "layers": [2, 0], "neurons": [5, 3]},
+    {"sites": {"mlp": ["model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj"]}, "layers": [1]},
+    {"tokens": "last", "batch_size": 1},
+    {"tokens": "generated", "max_new_tokens": 5},
     {**DRAWN, "keep": "summary", "sites": ("attention_out",)},
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize(
+    "options", [*OPTIONS, *(pytest.param(more, marks=pytest.mark.slow) for more in MORE)], ids=str
+)
 def test_recompute__numbers_of_the_same_model_hold(llama, paradigm, tmp_path, options):
     ds = actome.record(llama, paradigm, tmp_path / "r.zarr", **options)
     result = recompute(tmp_path / "r.zarr", model=llama, n_prompts=9, seed=1)
@@ -131,7 +135,9 @@ def test_recompute__moments_alone_show_other_weights(llama, paradigm, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"tokens": "generated", "max_new_tokens": 8}, DRAWN], ids=["greedy", "drawn"]
+    "options",
+    [pytest.param({"tokens": "generated", "max_new_tokens": 8}, marks=pytest.mark.slow), DRAWN],
+    ids=["greedy", "drawn"],
 )
 def test_recompute__generated_tokens_that_part_are_compared_up_to_there(llama, paradigm, tmp_path, options):
     ds = actome.record(llama, paradigm, tmp_path / "g.zarr", **options)
@@ -163,7 +169,7 @@ def test_recompute__another_dtype_is_named(path, llama):
     assert result.changes["compute_dtype"] == ("float32", "bfloat16")
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_recompute__a_model_named_in_the_recording_is_loaded_in_its_dtype(llama, paradigm, tmp_path, dtype):
     for part in llama:
         part.save_pretrained(tmp_path / "m")
@@ -183,7 +189,9 @@ def test_recompute__another_kernel_or_library_is_told_and_holds(path, llama, mon
     assert {"transformers", "tokenizers", "actome", "python"} < set(result.changes)
 
 
-@pytest.mark.parametrize("array", ["mlp/activation", "mlp/summary/m2", "logprob"])
+@pytest.mark.parametrize(
+    "array", ["mlp/activation", "mlp/summary/m2", pytest.param("logprob", marks=pytest.mark.slow)]
+)
 def test_recompute__a_stored_value_that_was_changed_is_found_and_placed(path, llama, array):
     place = {"mlp/activation": (6, 2, 1, 3), "mlp/summary/m2": (6, 1, 3), "logprob": (6, 2)}[array]
     stored = zarr.open_group(path, mode="r+")[array]

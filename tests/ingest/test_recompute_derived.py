@@ -46,7 +46,12 @@ def make(llama, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("float32", "float16"), ("float16", "float32"), ("float32", "float64")]
+    ("before", "after"),
+    [
+        ("float32", "float16"),
+        pytest.param("float16", "float32", marks=pytest.mark.slow),
+        pytest.param("float32", "float64", marks=pytest.mark.slow),
+    ],
 )
 def test_recompute__a_cast_recording_holds_within_the_rounding_of_its_types(
     make, llama, tmp_path, before, after
@@ -77,7 +82,7 @@ def test_recompute__a_merged_recording_holds_unless_its_tokens_were_drawn(make, 
         recompute(tmp_path / "d.zarr", model=llama)
 
 
-@pytest.mark.parametrize("join", ["merge", "append"])
+@pytest.mark.parametrize("join", ["append", pytest.param("merge", marks=pytest.mark.slow)])
 def test_recompute__what_the_parts_of_a_recording_say_differently_is_a_list_and_holds(
     make, llama, tmp_path, monkeypatch, join
 ):

@@ -17,7 +17,11 @@ N_UNITS = (
 ALL = [*ARCHITECTURES, *ROUTED]
 # float16 keeps 11 bits, and its smallest steps are 6e-8
 TOLERANCE = {"float32": {"rtol": 1e-5, "atol": 1e-5}, "float16": {"rtol": 2**-11 + 1e-5, "atol": 1e-5}}
-CASES = [(a, "float32") for a in ALL] + [(a, "float16") for a in ALL if a.named]
+CASES = [(a, "float32") for a in ALL] + [
+    pytest.param(a, "float16", marks=[] if a.name in ("llama", "gpt2") else pytest.mark.slow)
+    for a in ALL
+    if a.named
+]
 
 
 @pytest.mark.parametrize(("architecture", "dtype"), CASES, ids=lambda case: getattr(case, "name", case))

@@ -19,9 +19,14 @@ def n_hooks(module):
     return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())
 
 
-@pytest.mark.parametrize("generated", [False, True])
 @pytest.mark.parametrize(
-    "error", [KeyboardInterrupt(), RuntimeError("CUDA error: device lost"), ValueError("in a hook")]
+    ("error", "generated"),
+    [
+        (KeyboardInterrupt(), False),
+        (RuntimeError("CUDA error: device lost"), True),
+        pytest.param(KeyboardInterrupt(), True, marks=pytest.mark.slow),
+        pytest.param(ValueError("in a hook"), False, marks=pytest.mark.slow),
+    ],
 )
 def test_record__an_error_in_the_model_leaves_no_hook_and_no_half_a_unit(
     loaded, few, tmp_path, monkeypatch, error, generated

@@ -9,13 +9,6 @@ from actome.ingest.phantom import phantom_model
 from actome.store.errors import InputError, InputTypeError
 
 
-@pytest.fixture
-def masks(phantom):
-    coords = {"network": ["a", "b"], "layer": range(3), "neuron": range(64)}
-    dims, known = ("network", "layer", "neuron"), {"selected_on": []}  # the truth needed no prompt
-    return xr.DataArray(phantom.networks, dims=dims, coords=coords, attrs=known)
-
-
 def test_score__masks_that_do_not_say_what_selected_them_give_a_warning(model, phantom, masks, tmp_path):
     with pytest.warns(UserWarning, match="do not say which prompts selected them"):
         actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks.drop_attrs(), controls=0)

@@ -336,7 +336,7 @@ def run(max_examples: int, steps: int) -> None:
 
 
 def test_archive__agrees_with_its_model_whatever_is_killed():
-    run(3, 10)
+    run(2, 10)
 
 
 @pytest.mark.slow

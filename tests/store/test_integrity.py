@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def every_file(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file())
 
 
+def one_of_each(path: Path) -> list[Path]:
+    """One chunk of every array, and all other files."""
+    kinds = {re.sub(r"\d+", "", str(p.relative_to(path))): p for p in every_file(path)}
+    return list(kinds.values())
+
+
 def flip(path: Path, position: int) -> None:
     content = bytearray(path.read_bytes())
     content[position] ^= 1
@@ -39,7 +46,7 @@ def test_verify__nothing_to_say_about_a_sound_one(tiny_path, result_path):
 @pytest.mark.parametrize("kind", ["tiny_path", "result_path"])
 def test_verify__finds_one_flipped_bit_in_any_file(kind, request, rng):
     path = request.getfixturevalue(kind)
-    for file in every_file(path):
+    for file in one_of_each(path):
         key = str(file.relative_to(path))
         content = file.read_bytes()
         flip(file, int(rng.integers(len(content))))
@@ -64,7 +71,7 @@ def test_verify__finds_a_flipped_bit_anywhere_in_the_root_and_the_manifest(resul
 
 
 def test_verify__finds_every_missing_file(tiny_path):
-    for file in every_file(tiny_path):
+    for file in one_of_each(tiny_path):
         content = file.read_bytes()
         file.unlink()
         lines = verify(tiny_path)

@@ -87,10 +87,17 @@ def test_tensor_writer__damage_in_a_complete_condition_is_seen_before_the_end(lo
 def test_allocate_tensors__an_interrupted_allocation_is_nothing(location):
     allocated(location)
     group = zarr.open_group(str(location), mode="r+")
-    group.attrs.clear()
+    group.attrs.put({"kind": "importance"})
     assert not is_allocated(location)
     writer = allocated(location, ["z"])
     assert writer.pending() == [0]
+
+
+def test_allocate_tensors__something_else_is_left_alone(location):
+    zarr.create_group(str(location)).create_array("mine", shape=(2,), dtype="int8")[:] = 7
+    with pytest.raises(InputError, match="holds something else than importance"):
+        allocated(location)
+    assert zarr.open_group(str(location))["mine"][:].tolist() == [7, 7]
 
 
 def test_check_inputs__names_what_differs(location):

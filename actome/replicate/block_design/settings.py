@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from ...analyze.threshold import P, Top, Z, check_fraction
+from ...store.arguments import whole_number
 from ...store.errors import InputError
 from ...store.moments import Measure, check_measure
 from ...store.paradigm import Paradigm
@@ -19,19 +20,7 @@ _CONTROLS = ("bonferroni", "fdr", "by")
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the numbers, beside the recording.
-
-    Attributes
-    ----------
-    rest
-        The condition that every task is contrasted with.
-    site
-        Where the values are whose networks are compared.
-    measure, control, alpha
-        Of the networks, as `fit_glm` and `threshold` take them.
-    n_permutations, seed
-        Of the tests.
-    """
+    """What decides the numbers, beside the recording: options of `run`."""
 
     rest: str
     site: str
@@ -82,8 +71,8 @@ def check(paradigm: Paradigm, settings: Settings, sites: Sequence[str]) -> None:
         raise InputError(
             f"control must be one of {list(_CONTROLS)}, P(...), Z(...) or Top(...), got {settings.control!r}"
         )
-    if settings.n_permutations < 1:
-        raise InputError(f"n_permutations must be at least 1, got {settings.n_permutations}")
+    whole_number(settings.n_permutations, "n_permutations", least=1)
+    whole_number(settings.seed, "seed", least=0)
     tasks, table = tasks_of(paradigm, settings.rest), paradigm.table
     counts = pd.crosstab(table["run"], table["condition"])
     if len(tasks) < 2 or len(counts) < 2 or (counts < 2).to_numpy().any():

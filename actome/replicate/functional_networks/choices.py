@@ -82,10 +82,10 @@ def _found(way: Way, settings: Settings) -> list[Choice]:
             "stability",
             f"{way.n_runs} repeats, samples bootstrapped, clustered as in ICASSO"
             if way.n_runs > 1
-            else "none",
+            else f"of {settings.n_runs} further repeats, samples bootstrapped",
             "which of the templates would be found again"
             if way.n_runs > 1
-            else "a single run, as in the study",
+            else "the templates are those of a single run, as in the study, which gives no stability",
         ),
         (
             "null of a component",

@@ -30,3 +30,8 @@ def published_recurrence() -> list[xr.Dataset]:
         )
         for name, counts in _COUNTS.items()
     ]
+
+
+def of_counts() -> str:
+    """Say between which numbers the study's counts lie."""
+    return "; ".join(f"{name} {min(counts)} to {max(counts)}" for name, counts in _COUNTS.items()) + "."

@@ -4,16 +4,23 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from ...analyze.threshold import Z
+import xarray as xr
+
+from ...analyze.fingerprint.signature import with_characters
+from ...analyze.threshold import Top, Z
+from ...store.arguments import whole_number
 from ...store.errors import InputError
 from ...store.paradigm import Paradigm
 from ...store.schema import SITES
 
 Mode = Literal["practice", "paper"]
 
+STUDY: Final = "arXiv 2502.20408"
+
 NETWORK: Final = Z(3.6)  # of the study's notebooks
 JACCARD: Final = 0.2  # above which a template recurs in a sample
 NULL: Final = 19  # draws of noise, enough for p = .05
+CONDITION_NETWORK: Final = Top(0.05)  # what a condition changes most, whichever way
 PARTS: Final = ("networks", "lesions", "all")
 
 
@@ -51,6 +58,10 @@ class Way:
     n_runs: int
     solver: Literal["quasi-newton", "fastica"]
     null: int
+
+    def tokens_of(self, recording: xr.Dataset) -> xr.Dataset:
+        """Leave out the tokens that take no part."""
+        return recording if self.all_tokens else with_characters(recording)
 
 
 @dataclass(frozen=True)
@@ -101,10 +112,10 @@ def check(settings: Settings, part: str, mode: str, n_samples: int) -> None:
         raise InputError(f"mode must be 'practice' or 'paper', got {mode!r}")
     if settings.site not in SITES:
         raise InputError(f"site must be one of {list(SITES)}, got {settings.site!r}")
-    least = {"n_components": 2, "n_runs": 2}
-    for name, value in (*((n, getattr(settings, n)) for n in least), ("n_samples", n_samples)):
-        if value < least.get(name, 2):
-            raise InputError(f"{name} must be at least 2, got {value}")
+    for name in ("n_components", "n_runs"):
+        whole_number(getattr(settings, name), name, least=2)
+    whole_number(n_samples, "n_samples", least=2)
+    whole_number(settings.seed, "seed", least=0)
 
 
 def check_names(paradigms: Sequence[Paradigm]) -> None:

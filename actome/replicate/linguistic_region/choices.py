@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import xarray as xr
 
+from ...analyze.report.wording import percent
 from ..outcome import Choice
 from .settings import BATCH, FACTORS, LINES, MONOLINGUAL, PLACES, SHARES, Settings
 from .texts import Texts
@@ -47,7 +48,7 @@ def _selected(texts: Texts) -> list[Choice]:
         ),
         (
             "monolingual regions",
-            f"in the top {MONOLINGUAL:.0%} of one language and of no other",
+            f"in the top {percent(MONOLINGUAL)} of one language and of no other",
             "the study takes 1 %, of which little remains in a small model with more languages",
         ),
     ]
@@ -58,7 +59,7 @@ def _measured(settings: Settings, found: Mapping[str, xr.Dataset]) -> list[Choic
         ("removal", "set to zero", "as in the study"),
         (
             "random regions",
-            f"{settings.n_controls} beside each, with as many parameters in every tensor and none of its own",
+            f"{settings.n_controls} beside each, with as many parameters in every tensor, any of them",
             "the study has one; few draws give no p, so verdicts ask that an effect exceed all of them",
         ),
         (
@@ -68,7 +69,7 @@ def _measured(settings: Settings, found: Mapping[str, xr.Dataset]) -> list[Choic
         ),
         (
             "dimensions",
-            f"share of the top {SHARES[0]:.0%} in the fullest {LINES:.0%} of rows and columns",
+            f"share of the top {percent(SHARES[0])} in the fullest {percent(LINES)} of rows and columns",
             "the study shows pictures; here they stand beside random regions of the same size",
         ),
         (

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from ...store.arguments import real_number, whole_number
 from ...store.errors import InputError
 
 SHARES: Final = (0.01, 0.03, 0.05)  # of every weight matrix, as in the study
@@ -16,19 +17,7 @@ EVALUATIONS: Final = 4  # on the way through the training
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the numbers, beside model and texts.
-
-    Attributes
-    ----------
-    n_controls
-        Random regions beside each.
-    language
-        The condition that is trained on; "" for the one that the model foretells worst.
-    steps, learning_rate
-        Of the training.
-    seed
-        Draws the split of the texts, the controls and the batches.
-    """
+    """What decides the numbers, beside model and texts: options of `run`; no `language` is ""."""
 
     n_controls: int
     language: str
@@ -51,13 +40,10 @@ def check(settings: Settings) -> None:
 
     Raises
     ------
-    InputError
+    InputError, InputTypeError
         An option is not allowed.
     """
-    for name in ("n_controls", "steps"):
-        if getattr(settings, name) < 1:
-            raise InputError(f"{name} must be at least 1, got {getattr(settings, name)}")
-    if not settings.learning_rate > 0:
+    for name, least in (("n_controls", 1), ("steps", 1), ("seed", 0)):
+        whole_number(getattr(settings, name), name, least=least)
+    if not real_number(settings.learning_rate, "learning_rate") > 0:
         raise InputError(f"learning_rate must be above 0, got {settings.learning_rate}")
-    if settings.seed < 0:
-        raise InputError(f"seed must be 0 or more, got {settings.seed}")

@@ -5,13 +5,18 @@ import numpy.typing as npt
 import xarray as xr
 
 from ...analyze.regions.tables import core_table
-from ...analyze.report.wording import decimal, share
+from ...analyze.report.wording import decimal, percent, share
 from ..outcome import Statement, Verdict, all_or_none
 
 LITTLE = 0.1  # part of an effect below which another is small beside it
 DESTROYED, HARMED = 10.0, 2.0  # times the perplexity
 FACTOR = 4.0  # of the study's single parameter
 CONCENTRATED = ("o", "down")  # types of matrix that the study shows
+
+_SCALAR = (
+    "LLaMA-2, perplexity of Chinese with one weight of layer 1 times 4: 257.7 on dimension 2100, 5.858 on "
+    "dimension 4200."
+)
 
 Float64 = npt.NDArray[np.float64]
 
@@ -52,8 +57,8 @@ def spared(core: xr.Dataset) -> Statement:
         "Removing as many of the least important parameters, or random ones, changes little.",
         f"Effect on all languages, as part of that of the top region: {listed}.",
         all_or_none(parts < LITTLE),
-        f"Agree: for every share both are below {LITTLE:.0%} of the top region's effect. Disagree: neither "
-        "is for any.",
+        f"Agree: for every share both are below {percent(LITTLE)} of the top region's effect. Disagree: "
+        "neither is for any.",
     )
 
 
@@ -81,10 +86,10 @@ def alone(monolingual: xr.Dataset) -> Statement:
     return Statement(
         "Without the region of a single language, the others stay as they are.",
         f"The mean effect on the others is {share(part, 1)} of that on the own language, their perplexity "
-        f"grows {np.exp(np.nanmean(others)):.2f} times; below {LITTLE:.0%} for {_of(met)} regions.",
+        f"grows {np.exp(np.nanmean(others)):.2f} times; below {percent(LITTLE)} for {_of(met)} regions.",
         all_or_none(met),
-        f"Agree: for every region the mean effect on the others is below {LITTLE:.0%} of that on its own "
-        "language, which is above 0 and all random regions. Disagree: for none.",
+        f"Agree: for every region the mean effect on the others is below {percent(LITTLE)} of that on its "
+        "own language, which is above 0 and all random regions. Disagree: for none.",
     )
 
 
@@ -111,8 +116,8 @@ def gathered(concentration: xr.Dataset) -> Statement:
     ]
     return Statement(
         claim,
-        f"Share in the fullest {lines:.0%}, mean over {len(met)} matrices: {', '.join(told)}; {_of(met)} are "
-        "more concentrated than chance.",
+        f"Share in the fullest {percent(lines)}, mean over {len(met)} matrices: {', '.join(told)}; "
+        f"{_of(met)} are more concentrated than chance.",
         all_or_none(met),
         rule,
     )
@@ -165,6 +170,7 @@ def destroyed(scalars: xr.Dataset) -> Statement:
         f"Agree: times {FACTOR:g}, one of the most important parameters makes the perplexity more than "
         f"{DESTROYED:g} times as large, and no random one does. Disagree: none of them makes it {HARMED:g} "
         "times as large, at any factor.",
+        _SCALAR,
     )
 
 
@@ -206,7 +212,7 @@ def dissociated(trained: xr.Dataset) -> Statement:
     return Statement(
         claim,
         f"Loss of {language}: {effect} ({low} to {high}) nats per token; accuracy on "
-        f"{trained.attrs['n_items']} questions {first:.0%} before, {last:.0%} after.",
+        f"{trained.attrs['n_items']} questions {share(first, 1)} before, {share(last, 1)} after.",
         verdict,
         rule,
     )

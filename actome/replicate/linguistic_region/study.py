@@ -19,6 +19,7 @@ from ...analyze.regions.places import Along, top_places
 from ...analyze.regions.selection import region
 from ...analyze.regions.sets import by_matrix, join_regions, region_overlap
 from ...analyze.report import report
+from ...analyze.report.wording import percent
 from ...store.archive import open as open_result
 from ...store.kept import Kept
 from ...store.paradigm import Paradigm, as_paradigm
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
 STUDY: Final = "arXiv 2310.14928"
 
 _NOT_MATRICES = ("norm", "bias")
+_TITLES = {
+    "core": "Without the core region",
+    "matrices": "Without the core region of one type of matrix",
+    "monolingual": "Without the region of a single language",
+}
 _NOTE = (
     "The languages, the texts and the model are not the study's. Agreement here says that its procedure "
     "finds the same kind of thing in this model, on these texts."
@@ -94,8 +100,10 @@ def run(
     asked = questions() if probe is None else as_paradigm(probe)
     from ...ingest.importance import importance
     from ...ingest.models import load_model
+    from ...ingest.regions.probe import Probe
 
     loaded, folder = load_model(model, device=device), Path(out)
+    Probe(loaded, asked)  # refused now rather than before the training
     say(f"importance of every parameter for {len(texts.conditions)} languages")
     weights = importance(loaded, texts.selecting, folder / "importance.zarr", parameters="all")
     kept = Kept(folder, weights.attrs["manifest_digest"], {**settings.kept(), "probe": asked.digest})
@@ -105,7 +113,7 @@ def run(
         **study.sweeps(),
         "forgetting": study.training(asked),
     }
-    told = kept("statements", _judge, settings, texts, found)
+    told = kept("statements", _judge, settings, texts, found, loaded.name)
     return Outcome(report(told, *found.values(), out=folder / "report.html"), told)
 
 
@@ -140,10 +148,10 @@ class _Study:
             self.model, self.texts.scoring, self.folder / f"scores_{name}.zarr", self._masks(name),
             controls=self.settings.n_controls, seed=self.settings.seed,
         )  # fmt: skip
-        return region_effects(scores, seed=self.settings.seed)
+        return region_effects(scores, seed=self.settings.seed).assign_attrs(title=_TITLES[name])
 
     def _overlap(self) -> xr.Dataset:
-        title = f"the top {MONOLINGUAL:.0%} of each language"
+        title = f"the top {percent(MONOLINGUAL)} of each language"
         return region_overlap(self._masks("condition")).assign_attrs(title=title)
 
     def _concentration(self, seed: int) -> xr.Dataset:
@@ -230,7 +238,7 @@ class _Study:
         return xr.DataTree.from_dict({"/": self.importance.to_dataset(), **kept})
 
 
-def _judge(settings: Settings, texts: Texts, found: Mapping[str, xr.Dataset]) -> xr.Dataset:
+def _judge(settings: Settings, texts: Texts, found: Mapping[str, xr.Dataset], model: str) -> xr.Dataset:
     judged = [
         hurt(found["core"]),
         spared(found["core"]),
@@ -242,4 +250,5 @@ def _judge(settings: Settings, texts: Texts, found: Mapping[str, xr.Dataset]) ->
         frozen(found["forgetting"]),
         dissociated(found["forgetting"]),
     ]
-    return as_dataset(judged, choices(settings, texts, found), study=STUDY, note=_NOTE)
+    name = f"{STUDY} on {model}"
+    return as_dataset(judged, choices(settings, texts, found), study=STUDY, note=_NOTE, name=name)

@@ -40,13 +40,35 @@ def test_decompose__ica_is_group_ica(ds):
     assert decompose(ds, method="ica", **options).identical(group_ica(ds, **options))
 
 
-def test_decompose__pca_is_that_of_all_tokens(ds):
+@pytest.mark.parametrize("n_runs", [1, 5])
+def test_decompose__pca_is_that_of_all_tokens(n_runs, ds):
+    short = ds.isel(token=slice(5))  # of a subject six components are kept: here all
+    result = decompose(short, method="pca", n_components=N, n_runs=n_runs, standardize=False)
+    theirs = sklearn.decomposition.PCA(N).fit(rows_of(short))
+    maps, share = flat(result["component_map"]), result["explained_variance"].to_numpy()
+    assert np.abs(np.corrcoef(maps, theirs.components_)[:N, N:].diagonal()).min() > 1 - 1e-9
+    np.testing.assert_allclose(share, theirs.explained_variance_ratio_, rtol=1e-9)
+
+
+def test_decompose__pca_loses_little_of_subjects_that_are_cut(ds):
     result = decompose(ds, method="pca", n_components=N, n_runs=1, standardize=False)
     theirs = sklearn.decomposition.PCA(N).fit(rows_of(ds))
     maps, share = flat(result["component_map"]), result["explained_variance"].to_numpy()
-    order = np.argsort(-share)
-    assert np.abs(np.corrcoef(maps[order], theirs.components_)[:N, N:].diagonal()).min() > 0.999
-    np.testing.assert_allclose(share[order], theirs.explained_variance_ratio_, rtol=5e-3)
+    assert np.abs(np.corrcoef(maps, theirs.components_)[:N, N:].diagonal()).min() > 0.999
+    np.testing.assert_allclose(share, theirs.explained_variance_ratio_, rtol=5e-3)
+    assert (share < theirs.explained_variance_ratio_).all()  # what was cut is not counted
+
+
+def test_decompose__explained_variance_of_sparse_maps_is_the_share_along_them(ds):
+    short = ds.isel(token=slice(5))
+    result = decompose(short, method="dictionary", n_components=N, sparsity=0.5, standardize=False)
+    rows = rows_of(short)
+    rows -= rows.mean(axis=0)
+    for found, share in zip(flat(result["component_map"]), result["explained_variance"], strict=True):
+        values, count = np.unique(found.round(9), return_counts=True)
+        direction = found - values[count.argmax()]  # zero in most neurons, before the mean was taken off
+        along = np.square(rows @ direction).sum() / np.square(direction).sum()
+        assert float(share) == pytest.approx(along / np.square(rows).sum(), rel=1e-6)
 
 
 def test_decompose__pca_has_a_stability(ds):
@@ -83,9 +105,11 @@ def test_decompose__does_not_depend_on_chunks(method, ds):
         ({"method": "nmf", "n_epochs": 0}, "n_epochs must be at least 1, got 0"),
         ({"method": "pca", "n_components": 0}, "n_components must be at least 1, got 0"),
         ({"method": "dictionary", "sparsity": 1e6}, "3 of 3 maps are empty at sparsity"),
+        ({"method": "dictionary", "sparsity": 0.0}, "sparsity must be positive, got 0.0"),
+        ({"method": "pca", "n_components": "parallel"}, "n_components must be an int for method 'pca'"),
     ],
 )
 def test_decompose__refuses(options, message, ds):
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises((ValueError, TypeError), match=message) as caught:
         decompose(ds, **{"n_components": N, **options})
     assert isinstance(caught.value, ActomeError)

@@ -81,6 +81,20 @@ def test_networks__are_only_the_components_that_beat_the_null(components):
     assert none.shape == (0, 2, 40)
 
 
+def test_networks__say_whether_components_were_compared_with_chance(components):
+    judged = components.assign(is_network=("component", [True, False, True]))
+    assert networks(judged).attrs["components"] == "those that beat the null"
+    assert networks(judged, keep_all=True).attrs["components"].startswith("all, those too")
+    assert networks(components).attrs["components"] == "all; none was compared with chance"
+
+
+def test_networks__of_subjects_were_selected_on_their_prompts_too(components):
+    own = components.expand_dims(subject=["p0", "p1"]).assign_coords(prompt=["p0", "p1"])
+    own = own.assign(time_course=(("prompt",), [0.0, 0.0]))
+    assert networks(own).attrs["selected_on"] == ["p0", "p1"]
+    assert "selected_on" not in networks(own.drop_attrs()).attrs
+
+
 @pytest.mark.parametrize("threshold", [P(0.01), 3.6, None])
 def test_networks__refuse_another_threshold(threshold, components):
     message = r"threshold must be Z\(...\), Top\(...\), OfMaximum\(...\) or Mixture\(...\), got"

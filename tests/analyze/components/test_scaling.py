@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actome.analyze.components.order import RandomSigns
+from actome.analyze.components.order import RandomSigns, random_signs
 from actome.analyze.components.scaling import agreed, scaling
 from actome.analyze.components.subjects import draw_weights, subjects_of
 from actome.store.phantom import phantom
@@ -71,6 +71,19 @@ def test_draw_weights__take_each_once_then_bootstrap_then_halves():
     assert (weights[1:4].sum(axis=1) == 7).all() and not (weights[1:4] == 1).all(axis=1).any()
     np.testing.assert_array_equal(weights[4] + weights[5], 1)
     assert weights[4].sum() == 3
+
+
+def test_random_signs__belong_to_a_recording_whatever_its_place():
+    one, two = (DS.assign_attrs(name=n) for n in ("one", "two"))
+    a, b = (
+        dict(zip(names, random_signs(r, 0, 0), strict=True))
+        for names, r in (("12", [one, two]), ("21", [two, one]))
+    )
+    for name in "12":
+        np.testing.assert_array_equal(a[name](0, 1, (9, 8)), b[name](0, 1, (9, 8)))
+    same = a["1"](0, 1, (90, 80)) * a["2"](0, 1, (90, 80))
+    assert abs(same.mean()) < 0.1
+    assert random_signs([one, one], 0, 0)[0].keys != random_signs([one, one], 0, 0)[1].keys
 
 
 def test_random_signs__belong_to_a_prompt_and_are_fair():

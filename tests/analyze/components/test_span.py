@@ -75,17 +75,18 @@ def test_merge__cut_keeps_the_leading_directions(rng, weights):
     subjects = [
         rng.standard_normal((15, 6)) @ directions + 0.1 * rng.standard_normal((15, 60)) for _ in range(5)
     ]
-    plan = Plan(12, 16, whiten=False)
+    plan = Plan(15, 16, whiten=False)
     merged = merge([made([s], weights[:, i : i + 1], plan) for i, s in enumerate(subjects)], 16)
     assert merged.basis.shape == (16, 60)
-    for i, w in ((1, weights[0]), (2, weights[1])):
+    # of all subjects once they are exact; of a bootstrap as nearly as what was left out is small, 1e-3 here
+    for i, w, rtol in ((1, weights[0], 1e-12), (2, weights[1], 1e-3)):
         expected = np.linalg.svd(
             np.concatenate([np.sqrt(wi) * s for wi, s in zip(w, subjects, strict=True)]), full_matrices=False
         )
         values, vectors = np.linalg.eigh(merged.moments[i])
         ours = (vectors[:, ::-1][:, :6]).T @ merged.basis
-        np.testing.assert_allclose(np.sqrt(values[::-1][:6]), expected[1][:6], rtol=1e-3)
-        np.testing.assert_allclose(np.linalg.svd(ours @ expected[2][:6].T)[1], 1.0, atol=1e-3)
+        np.testing.assert_allclose(np.sqrt(values[::-1][:6]), expected[1][:6], rtol=rtol)
+        np.testing.assert_allclose(np.linalg.svd(ours @ expected[2][:6].T)[1], 1.0, atol=rtol)
 
 
 def test_as_subject__of_parts_is_the_subject(subjects):

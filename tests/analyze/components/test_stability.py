@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from actome.analyze.components.stability import _index, icasso, split_half
+from actome.analyze.components.stability import _index, icasso, split_half, split_half_dice
 
 
 def standardised(X):
@@ -51,4 +51,26 @@ def test_split_half__correlates_the_matched_maps_of_the_halves(rng):
     second /= np.sqrt(np.einsum("ij,jk,ik->i", second, covariance, second))[:, None]
     maps = [standardised(c @ basis) for c in (whole, first, second)]
     expected = [np.abs(np.corrcoef(maps[1][[1, 2, 0]][i], maps[2][[2, 0, 1]][i])[0, 1]) for i in range(3)]
-    np.testing.assert_allclose(split_half(whole, first, second, covariance), expected, rtol=1e-9)
+    np.testing.assert_allclose(split_half(whole, first, second, basis), expected, rtol=1e-9)
+
+
+def test_split_half_dice__is_that_of_the_neurons_far_out_on_the_side_of_the_longer_tail(rng):
+    maps = rng.standard_normal((3, 500))
+    maps[0, :10] += 20
+    maps[1, 8:20] -= 20
+    maps = standardised(maps)
+    basis = np.linalg.qr(maps.T)[0].T
+    coordinates = np.linalg.lstsq(basis.T, maps.T, rcond=None)[0].T
+    turned = coordinates + 0.3 * coordinates[[1, 2, 0]]
+    turned /= standardised_sd(turned @ basis)
+    got = split_half_dice(coordinates, -coordinates[[1, 2, 0]], turned, basis)
+    a, b = standardised(maps), standardised(turned @ basis)
+    far = [(m * np.array([[1], [-1], [1]])) >= 3.6 for m in (a, b)]
+    assert far[0].sum(axis=1).tolist() == [10, 12, 0] and far[1][2].sum() == 0
+    expected = [2 * (far[0][i] & far[1][i]).sum() / (far[0][i].sum() + far[1][i].sum()) for i in (0, 1)]
+    np.testing.assert_allclose(got[:2], expected)
+    assert np.isnan(got[2])
+
+
+def standardised_sd(maps):
+    return maps.std(axis=1, keepdims=True)

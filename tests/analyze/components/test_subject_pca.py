@@ -30,12 +30,14 @@ def test_leading__of_nothing_is_nothing():
         assert values.shape == (0,) and vectors.shape == (len(G), 0)
 
 
-def test_range_of_rows__holds_the_leading_components(rng):
+@pytest.mark.parametrize("gap", [5, 20, 100])
+def test_range_of_rows__holds_the_leading_components(gap, rng):
     left, right = (np.linalg.qr(rng.standard_normal((n, 60)))[0] for n in (300, 500))
-    X = left * np.r_[np.linspace(10, 5, 6), np.full(54, 1.0)] @ right.T
+    X = left * np.r_[np.linspace(2 * gap, gap, 6), np.full(54, 1.0)] @ right.T
     Q = range_of_rows(blocks_of(X, 64), 6)
     np.testing.assert_allclose(Q.T @ Q, np.eye(Q.shape[1]), atol=1e-12)
-    assert scipy.linalg.subspace_angles(left[:, :6], Q @ np.linalg.svd(Q.T @ X)[0][:, :6]).max() < 5e-3
+    angle = scipy.linalg.subspace_angles(left[:, :6], Q @ np.linalg.svd(Q.T @ X)[0][:, :6]).max()
+    assert angle < 10 * gap**-5.0  # two power iterations: the gap to the power 2 * 2 + 1
 
 
 def test_range_of_rows__does_not_depend_on_the_order_of_the_rows(rng):

@@ -81,8 +81,8 @@ def test_cross_fit__agrees_with_statsmodels(measure, mean):
 def test_cross_fit__selects_as_a_fit_of_the_other_prompts_alone():
     ds = planted(effect=2.5)
     for control in ("fdr", Top(0.1)):
-        result = cross_fit(ds, "a - rest", control=control, alpha=0.2, n_folds=4, seed=3)
-        for fold in range(4):
+        result = cross_fit(ds, "a - rest", control=control, alpha=0.2, n_folds=3, seed=3)
+        for fold in range(3):
             others = ds.isel(prompt=result["selected_on"].sel(fold=fold).to_numpy())
             expected = threshold(
                 compute_contrast(fit_glm(others, noise="cr2"), "a - rest"), control=control, alpha=0.2
@@ -177,7 +177,7 @@ def expected():
     return cross_fit(SMALL, "a - rest", **DRAWN)
 
 
-@settings(max_examples=2)
+@settings(max_examples=1)
 @given(chunkings(SMALL.drop_dims("condition_name")))
 def test_cross_fit__does_not_depend_on_chunks(expected, chunks):
     same(cross_fit(SMALL.chunk(chunks), "a - rest", **DRAWN), expected)
@@ -186,7 +186,7 @@ def test_cross_fit__does_not_depend_on_chunks(expected, chunks):
 def test_cross_fit__does_not_depend_on_order_level_or_workers(expected, tmp_path, rng):
     path = save(SMALL.drop_dims(["condition_name", "network"]), tmp_path / "recording.zarr")
     shuffled = SMALL.isel(prompt=rng.permutation(SMALL.sizes["prompt"]))
-    for ds in (shuffled, prompt_level(SMALL), open_recording(path), open_recording(path, level="prompt")):
+    for ds in (shuffled, prompt_level(SMALL), open_recording(path)):
         result = cross_fit(ds, "a - rest", **DRAWN)
         same(result, expected)
         xr.testing.assert_equal(

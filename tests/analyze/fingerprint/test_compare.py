@@ -181,6 +181,11 @@ def test_fingerprint__refuses(options, message, own):
     assert isinstance(caught.value, ActomeError)
 
 
+def test_fingerprint__refuses_a_recording_before_it_decomposes_another(ds, raise_if_computes):
+    with raise_if_computes(), pytest.raises(ValueError, match="the recording has no char_end"):
+        fingerprint(ds, ds.drop_vars("char_end"))
+
+
 def test_fingerprint__refuses_other_texts(own):
     with pytest.raises(ValueError, match="have 0 prompts in common"):
         fingerprint(own, own.assign_coords(prompt=own["prompt"].to_numpy().astype(object) + "x"))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from actome.analyze.perturbation.doses import amplification, dose_response
 from actome.analyze.perturbation.effects import lesion_effects
@@ -75,6 +76,10 @@ def test_dose_response__refuses(rng):
     fewer = scores.isel(lesion=np.flatnonzero((scores["dose"] != 2.0) | (scores["target"] != "en net")))
     with pytest.raises(ValueError, match="not every network and control was scored at every dose"):
         dose_response(fewer)
+    role, draw = scores["role"] == "control", scores["draw"]
+    gone = role & (draw == xr.where(scores["dose"] == 2.0, 3, 0))
+    with pytest.raises(ValueError, match="not every network and control was scored at every dose"):
+        dose_response(scores.isel(lesion=np.flatnonzero(~gone)))
     with pytest.raises(TypeError, match="dose_response takes scores"):
         dose_response(scores["logprob"])
 
@@ -97,3 +102,13 @@ def test_dose_response__counts_the_distance_from_no_change_on_both_sides(rng):
     for name in ("slope", "slope_low", "slope_p"):
         np.testing.assert_allclose(gains[name], distances[name])
     assert (gains["slope_p"].sel(network="fr net", condition="fr") == 0.1).all()
+
+
+def test_dose_response__interval_covers_the_planted_slope(rng):
+    targets = tuple(f"n{i}" for i in range(200))
+    scores = make_scores(
+        rng, doses=DOSES, targets=targets, draws=0, n_prompts=16, effect=0.3, prompt_sd=0.4, kind="add"
+    )
+    result = dose_response(scores, n_bootstrap=400)
+    inside = (result["slope_low"] <= 0.3) & (result["slope_high"] >= 0.3)
+    assert 0.9 <= inside.mean() <= 0.985

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from actome.analyze.perturbation.effects import lesion_effects
+from actome.analyze.perturbation.measures import measure
+from actome.analyze.perturbation.selectivity import halves
 
 from .synthetic import make_scores
 
@@ -104,3 +106,29 @@ def test_selectivity__unknown_names_are_refused(rng):
         of(scores, own={"fr net": "it"})
     with pytest.raises(ValueError, match="own names the network 'it net'"):
         of(scores, own={"it net": "fr"})
+
+
+def test_selectivity__halves_are_resampled_independently(rng):
+    """Prompts of one half that mirror those of the other would cancel if both had the same resamples."""
+    scores = make_scores(rng, targets=("n",), n_prompts=40, draws=0, own=0.0)
+    measured = measure(scores, "loss", "condition", 0)
+    first = halves(measured, 0)[0]
+    change = np.zeros((2, 40))
+    for v, base in ((0, 3.0), (1, 0.0)):  # the first condition suffers most
+        a, b = (np.flatnonzero((measured.code == v) & part) for part in (first, ~first))
+        noise = rng.permutation(np.resize([1.0, -1.0], len(a)))
+        change[1, a], change[1, b] = base + noise, base - noise
+    scored = scores.drop_vars("logprob").assign(logprob=(("lesion", "prompt"), -change))
+    result = of(scored, n_bootstrap=2000)
+    width = (result["selectivity_high"] - result["selectivity_low"]).item()
+    half = 1.96 * np.sqrt(1 / 10)  # two halves of ten prompts in each of two conditions, each of variance one
+    assert 1 < width / (2 * half) < 1.4  # widened for few prompts
+
+
+def test_selectivity__of_conditions_with_one_prompt_or_none_is_nan(rng):
+    scores = make_scores(rng, targets=("en", "n"), conditions=THREE, n_prompts=3)
+    result = of(scores)  # given: one prompt each; chosen: one half has none
+    assert result["selectivity"].notnull().values.tolist() == [True, False]
+    assert result["selectivity_low"].isnull().all() and result["own"].values.tolist() == ["en", ""]
+    silent = scores.where(scores["condition"] != "en", drop=False).assign(network=scores["network"])
+    assert of(silent)["selectivity"].isnull().all()

@@ -36,6 +36,7 @@ def scores(rng):
             "logprob": (("lesion", "prompt", "token"), (base - cost[:, :, None]).astype(np.float32)),
             "size": ("lesion", np.arange(8)),
             "magnitude": ("lesion", np.arange(8.0)),
+            "shared": ("lesion", [np.nan, np.nan, 0.1, 0.3, np.nan, np.nan, 0.0, 0.0]),
         },
         coords={
             "prompt": [f"p{i}" for i in range(6)],
@@ -68,6 +69,7 @@ def test_region_effects__are_means_per_token_with_their_controls(scores):
         np.exp(np.nanmean(base))
     )
     assert effects["magnitude_control"].values.tolist()[:2] == [2.5, pytest.approx(np.nan, nan_ok=True)]
+    assert effects["shared"].values.tolist() == [pytest.approx(0.2), pytest.approx(np.nan, nan_ok=True), 0.0]
 
 
 def test_region_effects__the_order_of_prompts_changes_nothing(scores):
@@ -168,3 +170,5 @@ def test_forgetting__is_the_change_since_the_first_step(swept):
     np.testing.assert_allclose(curves["accuracy"], [[0.5, 1.0]] * 2)
     with pytest.raises(InputTypeError, match="train_frozen"):
         forgetting(swept.drop_vars("loss"))
+    with pytest.raises(InputError, match="lacks step 0"):
+        forgetting(trained.isel(step=[1]))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actome.analyze.condition_maps import means
@@ -231,6 +231,7 @@ def test_identify__maps_of_runs_are_at_chance_on_a_null_and_p_uniform():
 CHUNKED = phantom(n_prompts=6, n_runs=3, n_tokens=(2, 4), n_layers=2, n_neurons=9, prompt_sd=0.5, seed=6)
 
 
+@settings(max_examples=8)
 @given(st.data())
 def test_identify__does_not_depend_on_chunks_or_on_how_much_is_held(data):
     options = {

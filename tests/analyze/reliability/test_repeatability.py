@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actome.analyze.condition_maps import means, read_labels
@@ -138,6 +138,7 @@ def test_repeatability__a_labelling_that_comes_back_counts():
 CHUNKED = phantom(n_prompts=6, n_runs=3, n_tokens=(2, 4), n_layers=2, n_neurons=9, prompt_sd=0.5, seed=6)
 
 
+@settings(max_examples=8)
 @given(st.data())
 def test_repeatability__does_not_depend_on_chunks_order_or_on_how_much_is_held(data):
     options = {"n_permutations": 3, "network": data.draw(st.sampled_from([Top(0.2), "fdr"]))}

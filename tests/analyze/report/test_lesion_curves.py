@@ -1,5 +1,7 @@
 """The sections on lesions: the matrix with intervals, selectivity, doses, preservation, pruning."""
 
+import sys
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -80,6 +82,50 @@ def test_preservation__shows_a_panel_a_condition_and_the_perplexities(rng, out):
     assert sum(src.startswith("data:image/png") for src in shown.loaded) == 2
     perplexity = float(np.exp(ds["effect"] + ds["baseline"])[0, 0])
     assert f"{perplexity:.3g}" in shown.text and "all (baseline)" in shown.text
+
+
+def test_doses__of_one_condition_show_its_interval(rng, out):
+    scores = make_scores(rng, targets=TARGETS, doses=[0.5, 2.0], own=0.5, kind="scale")
+    one = scores.assign_coords(data_set=("prompt", ["x"] * scores.sizes["prompt"]))
+    ds = amplification(one, by="data_set", n_bootstrap=20)
+    ds["dose"].attrs["units"] = "times the mean"
+    text = page(ds, out=out).text
+    low, high = (decimal(float(ds[f"slope_{end}"][0, 0])) for end in ("low", "high"))
+    assert "effect, its 95 % interval shaded" in text and "every data set" not in text
+    assert f"{low} to {high}" in text and "Outlined" not in text
+
+
+def test_preservation__of_accuracy_shows_what_is_left_with_each_conditions_own_sets(rng, out):
+    scores = make_scores(rng, targets=("first", "second"), effect=0.5, keep_only=True)
+    hit = xr.where(scores["logprob"].notnull(), rng.random(scores["logprob"].shape) < 0.5, -1)
+    ds = preservation(scores.assign(hit=hit), metric="hit", n_bootstrap=20)
+    counts = np.array([[11, 22], [33, 44]])
+    own = ds.assign(
+        n_kept=(("point", "condition"), counts), share_kept=(("point", "condition"), counts / 100)
+    )
+    text = page(own, out=out).text
+    assert all(f"{n} neurons" in text for n in counts.flat) and "shared" not in text
+    assert decimal(float(-(ds["effect"] + ds["baseline"])[0, 0])) in text
+    assert "Accuracy of each condition" in text and decimal(float(-ds["baseline"][1])) in text
+
+
+def test_lesions__that_were_published_are_tables_alone(rng, out):
+    ds = lesion_effects(make_scores(rng, targets=TARGETS), n_bootstrap=5)
+    bare = ds.drop_vars([v for v in ds if str(v).startswith("selectivity")])
+    shown = page(bare.assign_attrs(published=True, title="Published: them"), out=out)
+    assert "Published: them" in shown.text and "Perplexity of each condition" in shown.text
+    assert not any(src.startswith("data:image/png") for src in shown.loaded)
+    assert "95 % interval" not in shown.text.split("Lesions")[-1]
+
+
+def test_lesions__of_many_results_draw_the_networks_that_cost_most(rng, out, monkeypatch):
+    monkeypatch.setattr(sys.modules["actome.analyze.report.lesions"], "_PANELS", 5)
+    scores = make_scores(rng, targets=("en x", "fr", "other"), effect=0.5, own=2.0)
+    ds = lesion_effects(scores, n_bootstrap=5)
+    shown = page(ds, ds, out=out)
+    assert sum(src.startswith("data:image/png") for src in shown.loaded) == 4
+    assert "The 2 networks that cost most are drawn, of 3." in shown.text
+    assert shown.text.count("matched controls a network") == 1  # said once
 
 
 def pruning(**attrs) -> xr.Dataset:

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
+from statsmodels.stats.proportion import proportion_confint
+
+from actome.analyze.report.forgetting import _mean, _wilson
 
 from .test_report import page
 
@@ -49,6 +52,7 @@ def test_regions__shows_the_table_of_what_the_regions_are(out):
     assert "1.65" in shown.text and "that one condition alone rests on" in shown.text
     assert "the region “top 1%” in one type of matrix" in shown.text
     assert "There are no random regions beside them" in shown.text and "0.700" in shown.text
+    assert "1.00 nats per token above the base, 0.900 to 1.10; p 0.25" in out.read_text(encoding="utf-8")
 
 
 def test_regions__overlap_stands_beside_chance(out):
@@ -68,13 +72,16 @@ def test_dimensions__say_where_no_probability_is_left(out):
     labels = {"role": ["top", "random"], "tensor": ["x.weight"] * 2, "row": [3, 4], "column": [-1, -1]}
     ds = xr.Dataset(
         {"effect": (("place", "factor", "condition"), effect),
+         "low": (("place", "factor", "condition"), effect - 0.1),
+         "high": (("place", "factor", "condition"), effect + 0.1),
          "perplexity": (("place", "factor", "condition"), 10 * np.exp(effect)),
          "perplexity_baseline": ("condition", [10.0, 10.0])},
         coords={"factor": [0.0, 4.0], "condition": LANGUAGES} | {k: ("place", v) for k, v in labels.items()},
         attrs={"kind": "sweep_effects", "by": "condition", "along": "row"},
     )  # fmt: skip
     text = page(ds, out=out).text
-    assert "16.5" in text and "some token has no probability left" in text
+    assert "16.5" in text and "some token has no probability left" in text and "\u00d7 4" in text
+    assert "a 0.500 (0.400 to 0.600)" in out.read_text(encoding="utf-8")
     assert "no probability left" not in page(ds.isel(factor=[0]), out=out).text
 
 
@@ -92,6 +99,25 @@ def test_forgettings__show_the_arms_with_or_without_a_probe(out):
     assert shown.sections == ["summary", "forgetting", "provenance"]
     assert "nothing frozen" in shown.text and "16.5" in shown.text and "6.07" in shown.text
     assert "knowledge against language" not in shown.text
+    assert "mean of the others" in shown.text and "b, trained on" in shown.text
     asked = ds.assign(accuracy=(("arm", "step"), [[0.5, 0.25], [0.5, 0.5]]))
     text = page(asked, out=out).text
     assert "knowledge against language" in text and "25.0 %" in text
+
+
+def test_mean__of_several_conditions_has_the_interval_of_independent_parts():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(100_000, 3)) * [1.0, 2.0, 0.5]
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    dims = ("arm", "step", "condition")
+    parts = {"effect": np.zeros((1, 1, 3)), "low": low.reshape(1, 1, 3), "high": high.reshape(1, 1, 3)}
+    ds = xr.Dataset({name: (dims, values) for name, values in parts.items()})
+    mean, ends = _mean(ds, "condition", np.ones(3, dtype=bool))
+    assert mean.item() == 0
+    np.testing.assert_allclose(np.ravel(ends), np.quantile(draws.mean(axis=1), [0.025, 0.975]), rtol=0.02)
+
+
+def test_wilson__is_that_of_statsmodels():
+    shares = np.array([0.0, 0.8, 1.0])
+    wanted = [proportion_confint(round(10 * s), 10, method="wilson") for s in shares]
+    np.testing.assert_allclose(np.transpose(_wilson(shares, 10)), wanted, atol=1e-12)

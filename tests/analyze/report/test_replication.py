@@ -36,6 +36,10 @@ def test_report__sets_a_statement_beside_what_was_measured(out):
     for text in ("A study, 1 statement: 1 agree.", "All is well.", "1 of 1", "Agree: always.", "Mind this."):
         assert text in shown.text
     assert "background:#cfe4f2" in out.read_text(encoding="utf-8")
+    assert "the study's figures" not in shown.text  # none are known
+    known = statements().assign(published=("statement", np.array(["2 of 2"], dtype=object)))
+    text = page(known, out=out).text
+    assert "the study's figures" in text and "2 of 2" in text
 
 
 def test_report__statements_without_choices_or_a_known_verdict_still_show(out):

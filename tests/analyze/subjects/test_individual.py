@@ -6,6 +6,7 @@ from distributed import Client, LocalCluster
 from sklearn.decomposition import FastICA
 
 from actome.analyze.components.networks import networks
+from actome.analyze.subjects.alone import independent
 from actome.analyze.subjects.dual_regression import dual_regression
 from actome.analyze.subjects.individual import individual_components
 from actome.analyze.subjects.recurrence import recurrence
@@ -140,6 +141,21 @@ def test_individual_components__of_a_label_decompose_its_prompts_together(ds, te
     got = individual_components(ds, n_components=N, subject="condition", templates=templates)
     assert got["subject"].to_numpy().tolist() == ["a", "rest"] and (got["similarity"] > 0.9).all()
     assert got["component_map"].shape == (2, N, 2, 60)
+
+
+def test_individual_components__of_a_label_with_one_prompt_are_those_of_the_prompt(ds, templates):
+    mixed = ds.assign_coords(part=("prompt", [0, 1, 1, 1, 1, 1]))
+    got = individual_components(mixed, n_components=N, subject="part", templates=templates)
+    alone = individual_components(ds.isel(prompt=[0]), n_components=N, templates=templates)
+    np.testing.assert_allclose(got["component_map"][0], alone["component_map"][0])
+    assert (got["similarity"][1] > 0.9).all()
+
+
+def test_individual_components__do_not_depend_on_how_the_signals_are_turned(rng):
+    signals = rng.laplace(size=(3, 400))
+    turned = np.linalg.qr(rng.standard_normal((3, 3)))[0] @ signals
+    a, b = (independent(s, "quasi-newton", 0)[0] for s in (signals, turned))
+    np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_individual_components__recur_as_planted_and_are_saved(ds, tmp_path):

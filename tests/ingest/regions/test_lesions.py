@@ -160,7 +160,12 @@ def test_region_lesion__takes_one_region_of_a_tree(model, phantom, planted):
         ({}, {"kind": "burn"}, InputError, "kind must be one of"),
         ({}, {"kind": "scale"}, InputError, "needs `amount`"),
         ({}, {"kind": "reset"}, InputError, "needs `other`"),
-        ({}, {"seed": -1}, InputError, "seed must be 0 or more"),
+        ({}, {"seed": -1}, InputError, "seed must be at least 0"),
+        ({}, {"amount": 2.0}, InputError, "kind='zero' takes no amount, got 2.0"),
+        ({}, {"other": "initial"}, InputError, "kind='zero' takes no `other`"),
+        ({}, {"kind": "noise", "amount": -1.0}, InputError, "of noise 0 or more"),
+        ({}, {"kind": "scale", "amount": float("nan")}, InputError, "a finite number"),
+        ({}, {"kind": "scale", "amount": "2"}, InputTypeError, "must be a number"),
         ([1], {}, InputTypeError, "regions must be a DataTree"),
     ],
 )
@@ -176,6 +181,7 @@ def test_region_lesion__is_undone_in_all_architectures(name, kind, rng):
     module, texts = BY_NAME[name].build(), tokenizer()
     digest = weights_digest(module)
     region = {n: rng.random(p.reshape(-1, p.shape[-1]).shape) < 0.2 for n, p in module.named_parameters()}
-    with region_lesion((module, texts), region, kind=kind, amount=2.0, other="initial"):
+    given = {"scale": {"amount": 2.0}, "noise": {"amount": 2.0}, "reset": {"other": "initial"}}
+    with region_lesion((module, texts), region, kind=kind, **given.get(kind, {})):
         assert weights_digest(module) != digest
     assert weights_digest(module) == digest

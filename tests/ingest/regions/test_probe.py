@@ -33,6 +33,11 @@ def test_probe__takes_the_answer_with_the_likeliest_text(loaded, phantom, rng):
     np.testing.assert_array_equal(probe.ask(), expected)
 
 
+def test_probe__an_answer_as_likely_as_another_is_not_right(loaded):
+    probe = Probe(loaded, rows(("x", "a1 a2 a3", True), ("x", "a1 a2 a3", False), ("x", "a1 b2 b3", False)))
+    assert not probe.ask().any()
+
+
 def test_probe__a_model_without_probabilities_is_never_right(loaded, phantom):
     probe = Probe(loaded, rows(("x", "a1 a2 a3", True), ("x", "a1 a2", False)))
     weight = phantom.module.lm_head.weight

@@ -7,7 +7,8 @@ import xarray as xr
 from actome.analyze.regions.effects import region_effects
 from actome.ingest.identity import weights_digest
 from actome.ingest.regions.lesions import pick_region, region_lesion
-from actome.ingest.regions.scores import scorable_tokens, score_all, score_regions
+from actome.ingest.regions.losses import scorable_tokens, score_all
+from actome.ingest.regions.scores import score_regions
 from actome.store.errors import InputError, InputTypeError
 from actome.store.integrity import verify
 
@@ -71,8 +72,8 @@ def test_score_regions__same_call_opens_what_is_there_another_is_refused(model, 
 def test_score_regions__bad_input_is_refused_before_anything_is_written(model, phantom, planted, tmp_path):
     out = tmp_path / "s.zarr"
     for options, error, message in (
-        ({"controls": -1}, InputError, "controls must be 0 or more"),
-        ({"match": "layer"}, InputError, "match 'size' or 'magnitude'"),
+        ({"controls": -1}, InputError, "controls must be at least 0"),
+        ({"match": "layer"}, InputError, "match must be 'size' or 'magnitude'"),
         ({"kind": "noise"}, InputError, "needs `amount`"),
         ({"regions": xr.Dataset()}, InputTypeError, "regions must be a DataTree"),
     ):

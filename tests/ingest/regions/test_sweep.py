@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 from actome.ingest.identity import weights_digest
-from actome.ingest.regions.scores import scorable_tokens, score_all
+from actome.ingest.regions.losses import scorable_tokens, score_all
 from actome.ingest.regions.sweep import sweep
 from actome.store.errors import InputError, InputTypeError
 

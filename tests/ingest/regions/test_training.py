@@ -3,15 +3,13 @@
 import numpy as np
 import pytest
 import torch
-import xarray as xr
 
 from actome.analyze.regions.effects import forgetting
-from actome.ingest.gradients import summed_loss
 from actome.ingest.identity import weights_digest
-from actome.ingest.regions import training
+from actome.ingest.regions import arms
 from actome.ingest.regions.lesions import pick_region, places_of
-from actome.ingest.regions.scores import scorable_tokens
-from actome.ingest.regions.training import train_frozen, trainable, update
+from actome.ingest.regions.losses import scorable_tokens
+from actome.ingest.regions.training import train_frozen
 from actome.store.errors import InputError
 from actome.store.paradigm import Paradigm
 
@@ -31,28 +29,6 @@ def texts(phantom):
     return phantom.paradigm.select(condition="a", run=[0, 1])
 
 
-@pytest.mark.parametrize("arm", ["none", "region", "rest"])
-def test_train__frozen_parameters_keep_their_bits_and_all_others_move(loaded, phantom, region, texts, arm):
-    module = phantom.module
-    places = places_of(region)
-    before = {n: p.detach().clone() for n, p in module.named_parameters()}
-    tokens = scorable_tokens(loaded, texts)
-    with training.restored(module):
-        free = trainable(module, places, arm)
-        start = [(p, mask, p.detach().clone()) for p, mask in free if mask is not None]
-        optimiser = torch.optim.AdamW([p for p, _ in free], lr=1e-2, weight_decay=0.5)
-        for _ in range(3):
-            summed_loss(loaded, tokens.token_id[:4]).backward()
-            update(optimiser, start)
-        for name, p in module.named_parameters():
-            inside = torch.zeros(p.numel(), dtype=torch.bool)
-            inside[torch.from_numpy(places.get(name, np.empty(0, dtype=np.int64)))] = True
-            frozen = {"none": inside & False, "region": inside, "rest": ~inside}[arm].reshape(p.shape)
-            assert torch.equal(p[frozen].view(torch.int32), before[name][frozen].view(torch.int32))
-            changing = ~frozen & (before[name] != 0)  # decay alone moves them
-            assert (p[changing] != before[name][changing]).all()
-
-
 def test_train_frozen__without_anything_frozen_is_plain_adamw(
     model, loaded, phantom, region, texts, tmp_path
 ):
@@ -60,7 +36,7 @@ def test_train_frozen__without_anything_frozen_is_plain_adamw(
         model, phantom.paradigm, tmp_path / "t.zarr", region, texts=texts, arms=["none"], **FAST
     )
     module, tokens = phantom.module, scorable_tokens(loaded, texts)
-    rows = training._batches(tokens, training._Settings(6, 3, 4, 1e-2, 0.5, 0))
+    rows = arms._batches(tokens, arms.Settings(6, 3, 4, 1e-2, 0.5, 0))
     kept = {n: p.detach().clone() for n, p in module.named_parameters()}
     optimiser = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=0.5)
     losses = []
@@ -97,19 +73,6 @@ def test_train_frozen__follows_all_conditions_and_leaves_the_model_as_it_was(
     assert float(curves["effect"].sel(arm="none", step=6, condition="a")) < -0.01
     again = train_frozen(model, phantom.paradigm, tmp_path / "again.zarr", region, texts=texts, **FAST)
     np.testing.assert_array_equal(again["loss"], trained["loss"])
-
-
-def test_train_frozen__a_tied_region_named_by_its_other_name_is_frozen(tmp_path):
-    module, words = BY_NAME["gemma2"].build(), tokenizer()
-    mask = np.zeros((1, *module.lm_head.weight.shape), dtype=bool)
-    mask[0, :5] = True
-    nodes = {
-        "/": xr.Dataset(coords={"region": ["r"]}),
-        "lm_head.weight": xr.Dataset({"mask": (("region", "row", "column"), mask)}),
-    }
-    free = trainable(module, places_of(xr.DataTree.from_dict(nodes)), "rest")
-    assert [id(p) for p, _ in free] == [id(module.model.embed_tokens.weight)]
-    assert words is not None and int(free[0][1].sum()) == 5 * 16
 
 
 def test_train_frozen__a_probe_is_asked_at_every_evaluation(model, phantom, region, texts, tmp_path):

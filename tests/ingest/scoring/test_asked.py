@@ -6,9 +6,10 @@ import torch
 import xarray as xr
 
 import actome
+from actome.analyze.perturbation.adjustment import p_at_equal_activity
 from actome.ingest.scoring import plan
-from actome.ingest.scoring.archive import Grid
 from actome.ingest.scoring.untrained import untrained_copy
+from actome.ingest.unit_archive import Grid
 from actome.store.errors import InputError, InputTypeError
 
 
@@ -51,7 +52,11 @@ def test_score__chance_belongs_to_the_prompt_not_to_the_batch(model, few, masks,
     wide = actome.record(model, few, tmp_path / "r.zarr", dtype="float32", index=False)
     options = {"kind": kind, "reference": wide, "controls": 2}
     whole = actome.score(model, few, tmp_path / "a.zarr", masks, **options).load()
-    monkeypatch.setattr(plan.ScorePlan, "grid", lambda self: Grid(7, len(few), 2, 1))
+    monkeypatch.setattr(
+        plan.ScorePlan,
+        "grid",
+        lambda self: Grid({"lesion": 7, "prompt": len(few)}, {"lesion": 2, "prompt": 1}),
+    )
     monkeypatch.setattr(plan.ScorePlan, "batch_tokens", lambda self: 1)
     single = actome.score(model, few, tmp_path / "b.zarr", masks, **options).load()
     np.testing.assert_allclose(single["logprob"], whole["logprob"], atol=1e-5)
@@ -87,6 +92,12 @@ def test_score__controls_say_how_they_differ_from_their_target(model, few, masks
         for layer in range(3):
             free = [f for f in np.argsort(abs(stat.values[layer]), kind="stable") if not target[layer, f]]
             assert set(np.flatnonzero(least[layer])) == set(free[: target[layer].sum()])
+    effects = actome.lesion_effects(scores, n_bootstrap=1)
+    off = scores["mismatch"].to_numpy()[scores["control_kind"].to_numpy() == "matched"].reshape(2, 3)
+    np.testing.assert_array_equal(
+        effects["p_at_equal_activity"],
+        p_at_equal_activity(effects["effect"].to_numpy(), effects["control"].to_numpy(), off),
+    )
 
 
 def test_score__an_untrained_copy_is_lesioned_too(model, few, masks, phantom, tmp_path):

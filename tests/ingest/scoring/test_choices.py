@@ -1,15 +1,19 @@
 """Multiple choice: what the columns say, which tokens are a choice's, what an answer names."""
 
+import json
+import re
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import xarray as xr
 
 import actome
 from actome.ingest.scoring.choices import Choices, Continuations, parse_answer
 from actome.store.errors import InputError
+from actome.store.sharing import export
 
 
 @pytest.fixture
@@ -55,6 +59,37 @@ def test_score__choices_are_scored_behind_their_texts(model, phantom, questions,
     )
     assert scores["choice_n_tokens"].values.tolist() == [[1, 1, 1]] * 12 + [[0, 0, 0]]
     actome.lesion_effects(scores)
+
+
+def test_score__a_choice_as_likely_as_another_is_not_right(model, phantom, questions, masks, tmp_path):
+    weight = phantom.module.lm_head.weight
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight.zero_()
+    try:
+        scores = actome.score(model, questions, tmp_path / "s.zarr", masks, controls=0).load()
+    finally:
+        with torch.no_grad():
+            weight.copy_(kept)
+    assert (scores["correct"].isel(prompt=slice(0, -1)) == 0).all()
+
+
+def test_score__texts_choices_answers_and_samples_are_hidden_on_export(model, questions, masks, tmp_path):
+    few = questions.select(condition="b")
+    scores = actome.score(model, few, tmp_path / "s.zarr", masks, controls=0, max_new_tokens=2).load()
+    export(tmp_path / "s.zarr", tmp_path / "p", text="digest")
+    shared = actome.open(tmp_path / "p" / "s.zarr").load()
+    hidden = ("text", "choices", "answer", "completion")
+    secrets = {word for v in hidden for text in scores[v].values.ravel() for word in text.split()} - {"|"}
+    assert secrets
+    for name, values in shared.variables.items():
+        if values.dtype.kind in "OUT":
+            said = {str(v) for v in values.values.ravel()}
+            assert name not in hidden or all(v.startswith("sha256:") for v in said)
+            assert not said & secrets
+    assert not secrets & set(re.findall(r"\w+", json.dumps(shared.attrs)))
+    numbers = [v for v in scores.data_vars if scores[v].dtype.kind in "if"]
+    xr.testing.assert_equal(shared[numbers].reset_coords(drop=True), scores[numbers].reset_coords(drop=True))
 
 
 def test_score__samples_are_those_of_the_lesioned_model_and_are_parsed(

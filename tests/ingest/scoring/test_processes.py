@@ -1,6 +1,5 @@
 """Processes that score: killed again and again, and two at once in one archive."""
 
-import multiprocessing
 import signal
 import time
 
@@ -12,6 +11,7 @@ import actome
 from actome.ingest.phantom import phantom_model
 from actome.store.integrity import verify
 
+from ..processes import saved, starting
 from ..resuming import files
 
 CONTROLS = 60
@@ -21,29 +21,12 @@ CONTROLS = 60
 def start(tmp_path_factory):
     """Start a process that scores many lesions into a path."""
     made, folder = phantom_model(n_prompts=40), tmp_path_factory.mktemp("model")
-    made.module.save_pretrained(folder)
-    made.tokenizer.save_pretrained(folder)
     coords = {"network": ["a", "b"], "layer": range(3), "neuron": range(64)}
     dims = ("network", "layer", "neuron")
     masks = xr.DataArray(made.networks, dims=dims, coords=coords, attrs={"selected_on": []})
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["actome.ingest.score", "actome.ingest.phantom"])
-    started = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-
-        def start(path, **options):
-            arguments = (str(folder), made.paradigm, str(path), masks)
-            options |= {"controls": CONTROLS, "progress": False, "device": "cpu"}
-            process = context.Process(target=actome.score, args=arguments, kwargs=options)
-            process.start()
-            started.append(process)
-            return process
-
+    settings = {"controls": CONTROLS, "progress": False, "device": "cpu"}
+    with starting(actome.score, saved(made, folder), made.paradigm, after=(masks,), **settings) as start:
         yield start
-    for process in started:
-        process.kill()
-        process.join()
 
 
 @pytest.fixture(scope="module")

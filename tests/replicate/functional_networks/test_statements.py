@@ -8,7 +8,15 @@ from statsmodels.stats.contingency_tables import cochrans_q
 from actome.replicate.functional_networks.choices import choices
 from actome.replicate.functional_networks.samples import Samples
 from actome.replicate.functional_networks.settings import Settings
-from actome.replicate.functional_networks.statements import cochran, recurring, several, small, uneven
+from actome.replicate.functional_networks.statements import (
+    across,
+    cochran,
+    followed,
+    recurring,
+    several,
+    small,
+    uneven,
+)
 from actome.store.paradigm import Paradigm
 
 N, SAMPLES = 4, 30
@@ -91,6 +99,53 @@ def test_choices__tell_the_two_ways_apart():
     assert practice["values"][0] == "mlp" and paper["values"][0] == "mlp_out"
     assert practice["ICA"][0].startswith("spatial") and "row of the transposed mixing" in paper["ICA"][0]
     assert "unit variance" in practice["scale of neurons"][0] and "centred" in paper["scale of neurons"][0]
-    assert practice["stability"][0].startswith("10 repeats") and paper["stability"][0] == "none"
+    assert practice["stability"][0].startswith("10 repeats") and "further repeats" in paper["stability"][0]
     assert practice["components"][0] == "7" and practice["short samples"][0].endswith("words 3")
     assert practice["samples"][0].startswith("words 1 + 1")
+
+
+def counted(p):
+    """Recurrence of two data sets' templates in each other: p (data set, in data set, template)."""
+    dims = ("data_set", "data_set_other", "network")
+    return xr.Dataset({"p_samples": (dims, np.array(p))}, coords={"data_set": ["x", "y"]})
+
+
+ALL, NONE = [0.001, 0.001], [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("p", "verdict", "said"),
+    [
+        ([[NONE, ALL], [ALL, NONE]], "agree", "x 2 of 2; y 2 of 2"),
+        ([[ALL, NONE], [NONE, ALL]], "disagree", "x 0 of 2; y 0 of 2"),  # its own samples do not count
+        ([[ALL, ALL], [NONE, ALL]], "cannot say", "x 2 of 2; y 0 of 2"),
+        ([[ALL, [0.001, np.nan]], [[0.025, 0.026], ALL]], "agree", "x 1 of 2; y 1 of 2"),  # 0.05 / 2
+    ],
+)
+def test_across__looks_at_samples_of_other_data_sets(p, verdict, said):
+    told = across([counted(p)])
+    assert told.verdict == verdict and said in told.measured
+
+
+def test_across__one_data_set_cannot_tell():
+    assert across([]).verdict == "not asked"
+
+
+def labelled(*labels):
+    return xr.Dataset({"label": ("component", np.array(labels, dtype=object))})
+
+
+@pytest.mark.parametrize(
+    ("labels", "kept", "verdict"),
+    [
+        ({"x": labelled("fr", "", "fr")}, {}, "agree"),
+        ({"x": labelled("fr", "", "")}, {"x": xr.DataArray([True, True, False])}, "agree"),
+        ({"x": labelled("fr", "", "")}, {}, "cannot say"),
+        ({"x": labelled("fr", ""), "y": labelled("", "")}, {}, "cannot say"),
+        ({"x": labelled("", "fr")}, {"x": xr.DataArray([True, False])}, "disagree"),
+        ({"x": labelled("fr", "fr")}, {"x": xr.DataArray([False, False])}, "not asked"),
+        ({}, {}, "not asked"),
+    ],
+)
+def test_followed__counts_the_networks_that_beat_their_null(labels, kept, verdict):
+    assert followed(labels, kept).verdict == verdict

@@ -13,8 +13,11 @@ from actome.replicate.functional_networks import STUDY, run
 from actome.store.errors import InputError
 from actome.store.paradigm import Paradigm
 
-SECTIONS = ["summary", "statements", "design", "components", "networks", "recurrence", "provenance"]
-OPTIONS = {"n_components": 3, "n_samples": 8, "n_runs": 3}
+SECTIONS = [
+    *("summary", "statements", "design", "components", "networks", "descriptions", "overlap", "recurrence"),
+    "provenance",
+]
+OPTIONS = {"n_components": 3, "n_samples": 8, "n_runs": 3, "seed": 3}  # enough samples of either language
 SETS = ("one", "both")
 
 
@@ -56,10 +59,10 @@ def test_run__shows_both_ways_beside_what_was_published(folder):
 
 def test_run__keeps_every_result_with_its_settings(folder):
     ways = [f"{d}_{w}" for d in SETS for w in ("practice", "paper")]
-    names = [*SETS, *(f"{k}_{w}" for k in ("templates", "recurrence") for w in ways)]
-    assert sorted(p.stem for p in folder.glob("*.zarr")) == sorted(
-        [*names, "statements_paper", "statements_practice"]
-    )
+    names = [*SETS, *(f"{k}_{w}" for k in ("templates", "individual", "recurrence") for w in ways)]
+    names += [f"{k}_both_{w}" for k in ("contrasts", "labels") for w in ("practice", "paper")]
+    names += [f"{k}_{w}" for k in ("across", "statements") for w in ("practice", "paper")]
+    assert sorted(p.stem for p in folder.glob("*.zarr")) == sorted(names)
     for name in names[2:]:
         assert result(folder, name).attrs["settings"]["n_components"] == 3
 
@@ -68,8 +71,11 @@ def test_run__goes_both_ways_as_it_says(folder):
     practice, paper = (result(folder, f"templates_both_{w}") for w in ("practice", "paper"))
     assert practice.attrs["standardize"] and not paper.attrs["standardize"]
     assert "spatial" in practice.attrs["method"] and "temporal" in paper.attrs["method"]
-    assert np.isfinite(practice["stability"]).all() and paper["stability"].isnull().all()
-    assert "is_network" in practice and practice.attrs["site"] == paper.attrs["site"] == "mlp_out"
+    assert np.isfinite(practice["stability"]).all() and np.isfinite(paper["stability"]).all()
+    assert (paper.attrs["n_runs"], practice.attrs["n_runs"]) == (1, 3)
+    assert float(paper["found_again"].max()) > 0.8
+    assert "is_network" in practice and "is_network" not in paper
+    assert practice.attrs["site"] == paper.attrs["site"] == "mlp_out"
 
 
 def test_run__looks_at_samples_that_made_no_template(folder):
@@ -78,6 +84,32 @@ def test_run__looks_at_samples_that_made_no_template(folder):
         single = set(found["subject"].to_numpy().tolist())
         assert len(single) == 8 and not single & set(templates.attrs["selected_on"])
         assert {"size", "components", "samples", "p_samples", "stability"} <= set(found)
+
+
+def test_run__counts_templates_of_one_data_set_in_the_others(folder):
+    for way in ("practice", "paper"):
+        across = result(folder, f"across_{way}")
+        assert across["data_set"].to_numpy().tolist() == list(SETS)
+        for name in SETS:
+            own = across.sel(data_set=name, data_set_other=name)
+            found = result(folder, f"recurrence_{name}_{way}")
+            for variable in ("components", "samples", "p_samples"):
+                np.testing.assert_array_equal(own[variable], found[variable])
+        one, both = (result(folder, f"{k}_{way}") for k in ("templates_one", "individual_both"))
+        masks = actome.networks(one, keep_all=True)
+        expected = actome.recurrence(masks, both["mask"], null=None)
+        np.testing.assert_array_equal(
+            across["components"].sel(data_set="one", data_set_other="both"), expected["components"]
+        )
+
+
+def test_run__labels_templates_by_samples_that_made_none(folder):
+    labels = result(folder, "labels_both_practice")
+    assert set(labels["label"].to_numpy()) <= {"a", "b", ""}
+    contrasts = result(folder, "contrasts_both_practice")
+    made = set(result(folder, "templates_both_practice").attrs["selected_on"])
+    assert not made & set(contrasts.attrs["selected_on"])
+    assert contrasts["network"].to_numpy().tolist() == ["a - b"]
 
 
 @pytest.mark.slow
@@ -105,6 +137,7 @@ def test_run__refuses_results_of_other_settings(folder, given):
         ({"n_components": 1}, "n_components must be at least 2, got 1"),
         ({"n_samples": 1}, "n_samples must be at least 2, got 1"),
         ({"n_runs": 1}, "n_runs must be at least 2, got 1"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"n_controls": 0}, "n_controls must be at least 1, got 0"),
         ({"paradigm": []}, "give at least one paradigm"),
         ({"paradigm": ["tasks", "tasks"]}, "two data sets are called 'tasks'"),
@@ -134,7 +167,7 @@ def test_command__prints_the_verdicts_of_the_way_asked_for(call, phantom, given,
     )  # fmt: skip
     assert status == 0, error
     printed = out.splitlines()
-    assert printed[-1] == str(tmp_path / "o" / "report.html") and len(printed) == 5
+    assert printed[-1] == str(tmp_path / "o" / "report.html") and len(printed) == 7
     told = result(tmp_path / "o", "statements_paper")
     assert printed[0] == f"{told['verdict'][0].item()}: {told['claim'][0].item()}"
 

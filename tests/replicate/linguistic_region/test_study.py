@@ -98,8 +98,9 @@ def test_run__refuses_results_of_other_settings(folder, given):
         ({"n_controls": 0}, "n_controls must be at least 1, got 0"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0"),
-        ({"seed": -1}, "seed must be 0 or more, got -1"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"language": "xx"}, "there is no language 'xx' to train on"),
+        ({"probe": Paradigm([{"text": "a1 a2"}])}, "a probe needs the columns item and correct"),
     ],
 )
 def test_run__refuses_a_wrong_option_before_any_work(wrong, message, given, tmp_path):

@@ -149,8 +149,9 @@ def test_append__drops_an_index(pair):
     assert not (a / "actome/index").exists()
 
 
+@pytest.mark.parametrize("step", [None, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("exchanged", [True, False])
-def test_append__killed_anywhere_leaves_one_of_the_two_states(pair, tmp_path, monkeypatch, exchanged):
+def test_append__killed_anywhere_leaves_one_of_the_two_states(pair, tmp_path, monkeypatch, exchanged, step):
     if not exchanged:
         without_exchange(monkeypatch)
     a, b = pair
@@ -163,13 +164,12 @@ def test_append__killed_anywhere_leaves_one_of_the_two_states(pair, tmp_path, mo
         i for i, change in enumerate(life.changes) if change.startswith("os.rename") and _is_folder(change)
     ]
     assert len(moves) == (1 if exchanged else 2)
-    seen = set()
-    for step in sorted(
-        {*range(0, len(life.changes), 700), *moves, *(i + 1 for i in moves), len(life.changes) - 1}
-    ):
+    seen, n_changes = set(), len(life.changes)
+    often = range(0, n_changes, step or n_changes // 2)
+    for change in sorted({*often, *moves, *(i + 1 for i in moves), n_changes - 1}):
         shutil.rmtree(path)
         shutil.copytree(tmp_path / "old.zarr", path)
-        with pytest.raises(KilledError), killed_after(step, tmp_path):
+        with pytest.raises(KilledError), killed_after(change, tmp_path):
             append(path, b)
         gc(tmp_path, older_than=0)
         n = open_recording(path).sizes["prompt"]

@@ -67,6 +67,7 @@ class _Quiet(BaseHTTPRequestHandler):
     """A handler that does not mind clients that leave."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are sent apart: else each answer waits for 40 ms
 
     def handle(self):
         with suppress(ConnectionResetError, BrokenPipeError):

@@ -144,6 +144,14 @@ def test_open__says_where_nothing_is(at):
         open_entry(nowhere)
 
 
+@pytest.mark.parametrize(
+    "at",
+    [
+        kind if kind in ("local", "s3", "zip", "web") else pytest.param(kind, marks=pytest.mark.slow)
+        for kind in (*WRITABLE, *READ_ONLY)
+    ],
+    indirect=True,
+)
 def test_fit_glm__gives_the_contrast_that_was_saved(at):
     for level in ("token", "prompt"):
         contrast = compute_contrast(fit_glm(open_entry(at["tiny"], level=level)), "a - b").compute()

@@ -99,7 +99,8 @@ def test_remote_file__reads_as_a_file_does(tmp_path, rng, ranges):
         file.close()
 
 
-def test_open_zip__a_remote_one_is_read_by_ranges(tiny_path, tmp_path):
+def test_open_zip__a_remote_one_is_read_by_ranges(tiny_path, tmp_path, monkeypatch):
+    monkeypatch.setattr("actome.store.location.retries._FIRST_WAIT", 0.001)
     (tmp_path / "web").mkdir()
     zipped(tiny_path, tmp_path / "web" / "tiny.zarr.zip")
     with static_server(tmp_path / "web", ranges=True) as url, faulty_proxy(url) as (proxy, faults):

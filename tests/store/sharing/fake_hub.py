@@ -44,6 +44,7 @@ class Hub:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are sent apart
 
     def __init__(self, *args: Any, hub: Hub) -> None:
         self.hub = hub

@@ -122,7 +122,7 @@ def test_part__holds_a_unit_and_never_the_cube(lab, tmp_path, monkeypatch):
     assert sum(sizes) == 16 and max(sizes) < 16 // 2
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(ds=recordings(), data=st.data())
 def test_part__of_any_recording_holds_its_values(tmp_path_factory, ds, data):
     folder = tmp_path_factory.mktemp("any")
@@ -192,7 +192,12 @@ def test_export__the_paradigm_loses_the_prompts_that_are_not_exported(lab, tmp_p
 def test_export__text_of_a_result_becomes_its_digest(lab, tmp_path):
     ds = xr.Dataset(
         {"logprob": (("prompt", "token"), [[-1.0, -2.0]])},
-        coords={"text": ("prompt", ["the cat"]), "prompt": ["p0"], "condition": ("prompt", ["a"])},
+        coords={
+            "text": ("prompt", ["the cat"]),
+            "prompt": ["p0"],
+            "condition": ("prompt", ["a"]),
+            "item": ["who purrs?"],
+        },
         attrs={"kind": "scores"},
     )
     save_result(ds.assign(token_id=(("prompt", "token"), [[7, -1]])), tmp_path / "scores.zarr")
@@ -200,6 +205,7 @@ def test_export__text_of_a_result_becomes_its_digest(lab, tmp_path):
     found = open_entry(tmp_path / "p" / "scores.zarr")
     assert found["text"].item() == f"sha256:{hashlib.sha256(b'the cat').hexdigest()}"
     assert found["token_id"].to_numpy().tolist() == [[0, -1]]
+    assert found["item"].item() == f"sha256:{hashlib.sha256(b'who purrs?').hexdigest()}"
     assert "text" in found.coords and found.attrs["kind"] == "scores"
     xr.testing.assert_equal(found["logprob"].load().drop_vars("text"), ds["logprob"].drop_vars("text"))
     digest = Location.of(tmp_path / "scores.zarr").group().attrs["manifest_digest"]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ....analyze.report.wording import MISSING, share, smallest_p
+from ....analyze.report.wording import MISSING, percent, share, smallest_p
 from ...outcome import Choice
 from ..settings import Way
 from .settings import AT_RANDOM, CONDITION_NETWORK, FEWEST, FRACTIONS, GAINS, RANDOM_SHARE, LesionSettings
@@ -31,7 +31,7 @@ def ica_choices(way: Way, asked: LesionSettings, matching: Mapping[str, xr.Datas
         ("lesion", "zero", "as in the study, at every token"),
         (
             "random 15 %",
-            f"{RANDOM_SHARE:.0%} of the neurons, and as many redraws as controls",
+            f"{percent(RANDOM_SHARE)} of the neurons, and as many redraws as controls",
             "as in the study, but more than once; the redraws keep the layers and magnitudes of the first",
         ),
         *_controls(asked, matching),
@@ -44,7 +44,7 @@ def ica_choices(way: Way, asked: LesionSettings, matching: Mapping[str, xr.Datas
             "preservation",
             f"also the networks of {', '.join(map(str, asked.components))} components, decomposed anew"
             if way.name == "paper"
-            else f"the neurons with the largest values in any template: {_percent(FRACTIONS)}",
+            else f"the neurons with the largest values in any template: {', '.join(map(percent, FRACTIONS))}",
             "as in the study, with fewer components: the model has fewer neurons"
             if way.name == "paper"
             else "the study joins more and more components; few texts do not have many",
@@ -68,8 +68,8 @@ def glm_choices(asked: LesionSettings, found: Mapping[str, Mapping[str, xr.Datas
         ),
         (
             "network of a condition",
-            f"the {CONDITION_NETWORK.fraction:.0%} of the neurons with the largest t against the mean of the "
-            "others",
+            f"the {percent(CONDITION_NETWORK.fraction)} of the neurons with the largest t against the mean "
+            "of the others",
             "of one size, so that measures and conditions compare; the study has no networks of conditions",
         ),
         ("covariance", "clustered by prompt, bias-reduced", "there are few prompts of a condition"),
@@ -106,7 +106,3 @@ def _of_networks(matching: xr.Dataset) -> npt.NDArray[np.bool_]:
 def _mean(values: npt.NDArray[np.float64]) -> str:
     known = values[np.isfinite(values)]
     return share(float(known.mean()), 1) if known.size else MISSING
-
-
-def _percent(fractions: tuple[float, ...]) -> str:
-    return ", ".join(f"{f:.0%}" for f in fractions)

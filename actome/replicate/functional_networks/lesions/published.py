@@ -43,6 +43,30 @@ _KEPT: Final = {  # components: neurons, accuracy
 }
 
 
+def of_single() -> str:
+    """Write what one masked network left of the accuracy."""
+    sizes, accuracy = _SINGLE["neurons"], _SINGLE["accuracy"]
+    return (
+        f"GPT-2 on AG News: accuracy {max(accuracy):.4f} to {min(accuracy):.4f} of {_WHOLE:.4f}, one of "
+        f"{len(sizes)} networks of {min(sizes)} to {max(sizes)} neurons masked."
+    )
+
+
+def of_random() -> str:
+    """Write the accuracies of the whole model, of random neurons and of ten networks masked."""
+    listed = "; ".join(f"{task} {' / '.join(f'{v:.4f}' for v in of)}" for task, of in _GPT2.items())
+    return f"GPT-2, normal / random 15 % / ten networks (under 2 % of the neurons): {listed}."
+
+
+def of_kept() -> str:
+    """Write what is left of the accuracy with the networks' neurons alone."""
+    points = ", ".join(
+        f"{accuracy / _WHOLE:.1%} with {n} ({k} components)".replace("%", " %")
+        for k, (n, accuracy) in _KEPT.items()
+    )
+    return f"GPT-2 on AG News, share of the accuracy of {_WHOLE:.4f} that is left: {points}."
+
+
 def published_lesions() -> list[xr.Dataset]:
     """Return the study's tables of lesions and its preservation curve, as the report takes them."""
     names = [f"network {i}" for i in range(1, len(_SINGLE["neurons"]) + 1)]
@@ -50,9 +74,26 @@ def published_lesions() -> list[xr.Dataset]:
     single["size"] = ("network", np.array(_SINGLE["neurons"]))
     whole, at_random, ten = zip(*_GPT2.values(), strict=True)
     both = ["random 15 %", "ten networks"]
-    tables = [single, _masked("GPT-2", both, list(_GPT2), whole, list(zip(at_random, ten, strict=True)))]
+    tables = [
+        single,
+        _masked(
+            "GPT-2, random neurons and ten networks masked",
+            both,
+            list(_GPT2),
+            whole,
+            list(zip(at_random, ten, strict=True)),
+        ),
+    ]
     for model, (intact, masked) in _LARGER.items():
-        tables.append(_masked(model, ["ten networks"], list(_TASKS), intact, [(v,) for v in masked]))
+        tables.append(
+            _masked(
+                f"{model}, ten networks masked",
+                ["ten networks"],
+                list(_TASKS),
+                intact,
+                [(v,) for v in masked],
+            )
+        )
     return [*tables, _preserved()]
 
 
@@ -102,7 +143,11 @@ def _preserved() -> xr.Dataset:
             "point": np.array([f"{k} components" for k in _KEPT], dtype=object),
             "task": np.array(["AG News"], dtype=object),
         },
-        attrs={"kind": "preservation", **_PUBLISHED, "title": "Published: GPT-2"},
+        attrs={
+            "kind": "preservation",
+            **_PUBLISHED,
+            "title": "Published: GPT-2, all but the networks masked",
+        },
     )
 
 

@@ -1,14 +1,16 @@
 """What the study states of lesions, judged by rules that look at the effects alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import xarray as xr
 
-from ....analyze.report.wording import decimal, probability, share
+from ....analyze.report.wording import decimal, percent, probability, share
 from ....store.moments import Float64
 from ...outcome import LEVEL, Statement, Verdict, all_or_none
+from .published import of_kept, of_random, of_single
 from .settings import AT_RANDOM, TOGETHER
 
 Found = Mapping[str, xr.Dataset]  # of every data set
@@ -19,7 +21,12 @@ MATCHED: Final = 0.1  # of the mean magnitude by which controls may be off
 SMALL: Final = 0.2  # of the neurons; the study's 512 components keep 17 %
 
 _BEYOND: Final = "Beyond the study: "
-_MATCH: Final = f"their mean magnitude is at most {MATCHED:.0%} off, averaged over data sets"
+_MATCH: Final = (
+    f" Compared are networks whose controls' mean magnitude is at most {percent(MATCHED)} off theirs; where "
+    "none is left: cannot say."
+)
+
+Key = tuple[str, str]  # data set, network
 
 
 def joint_p(p: Float64, n_controls: int) -> float:
@@ -51,8 +58,8 @@ def single(effects: xr.Dataset) -> Statement:
     """Judge whether some networks matter much and others hardly; `effects` on accuracy, by data set."""
     claim = "Masking one network can cost much of the accuracy; masking another costs hardly any."
     rule = (
-        f"Agree: in every data set one network costs at least {MUCH:.0%} of the whole model's accuracy and "
-        f"another less than {LITTLE:.0%}. Disagree: in none."
+        f"Agree: in every data set one network costs at least {percent(MUCH)} of the whole model's accuracy "
+        f"and another less than {percent(LITTLE)}. Disagree: in none."
     )
     lost = _lost(effects.drop_sel(network=[TOGETHER, AT_RANDOM]))
     told, met = [], []
@@ -63,9 +70,10 @@ def single(effects: xr.Dataset) -> Statement:
             met.append(most >= MUCH and least < LITTLE)
             told.append(f"{name} {share(least, 1)} to {share(most, 1)}")
     if not met:
-        return Statement(claim, NOTHING, "not asked", rule)
-    measured = f"Share of the whole model's accuracy lost, network of least to most: {'; '.join(told)}."
-    return Statement(claim, measured, all_or_none(np.array(met)), rule)
+        return Statement(claim, NOTHING, "not asked", rule, of_single())
+    measured = f"Share of the whole model's accuracy lost, network of least to most: {'; '.join(told)}. "
+    measured += f"Both in {sum(met)} of {len(met)} data sets."
+    return Statement(claim, measured, all_or_none(np.array(met)), rule, of_single())
 
 
 def more_than_random(effects: xr.Dataset) -> Statement:
@@ -79,7 +87,7 @@ def more_than_random(effects: xr.Dataset) -> Statement:
     )
     effects = effects.isel(data_set=np.flatnonzero(effects["neurons"].sel(network=TOGETHER) > 0))
     if not effects.sizes["data_set"]:
-        return Statement(claim, NOTHING, "not asked", rule)
+        return Statement(claim, NOTHING, "not asked", rule, of_random())
     networks, at_random = (effects.sel(network=n) for n in (TOGETHER, AT_RANDOM))
     together, random = (ds["effect"].to_numpy() for ds in (networks, at_random))
     draws = np.vstack([random, at_random["control"].transpose("draw", "data_set").to_numpy()])
@@ -98,25 +106,67 @@ def more_than_random(effects: xr.Dataset) -> Statement:
     verdict: Verdict = "agree" if above_all.all() else "disagree" if not above_mean.any() else "cannot say"
     return Statement(
         claim,
-        f"Accuracy, normal / random 15 % / all networks: {listed}; random: the mean of {len(draws)} draws.",
+        f"Accuracy, normal / random 15 % / all networks: {listed}; random: the mean of {len(draws)} draws. "
+        f"Networks cost more than every draw in {above_all.sum()}, than their mean in {above_mean.sum()} of "
+        f"{effects.sizes['data_set']} data sets.",
         verdict,
         rule,
+        of_random(),
     )
 
 
-def off(matching: xr.Dataset, network: str) -> float:
-    """How far the controls of a network are from its mean magnitude; `matching` as in the scores."""
-    own = (matching["role"] == "control") & (matching["target"] == network)
-    return float(matching["mismatch"].to_numpy()[own.to_numpy()].mean())
+def off(matching: Found) -> dict[Key, float]:
+    """How far the controls of each network are from its mean magnitude, relative to it.
+
+    `matching` holds ``role``, ``target``, ``mismatch`` (lesion) of each data set's scores.
+    """
+    found: dict[Key, float] = {}
+    for name, ds in matching.items():
+        drawn = ds.isel(lesion=np.flatnonzero(ds["role"] == "control"))
+        target, mismatch = (drawn[v].to_numpy() for v in ("target", "mismatch"))
+        found |= {(name, str(n)): float(mismatch[target == n].mean()) for n in dict.fromkeys(target)}
+    return found
+
+
+@dataclass(frozen=True)
+class Compared:
+    """P of networks against their controls: of all, and of those whose controls match in activation."""
+
+    p: Float64
+    n: int
+    n_controls: int
+
+    @classmethod
+    def of(cls, p: Mapping[Key, float], aside: Mapping[Key, float], n_controls: int) -> "Compared":
+        """Leave out networks whose controls' mean magnitude is too far off, whatever their effects."""
+        known = {key: value for key, value in p.items() if np.isfinite(value)}
+        left = [value for key, value in known.items() if abs(aside.get(key, np.nan)) <= MATCHED]
+        return cls(np.array(left), len(known), n_controls)
+
+    @property
+    def joint(self) -> float:
+        """P of all that match together."""
+        return joint_p(self.p, self.n_controls)
+
+    def told(self, what: str) -> str:
+        """Say it, and how many it rests on."""
+        if not self.p.size:
+            return f"of {self.n} {what} none has controls that match"
+        return f"p {_is(self.joint)} over the {len(self.p)} of {self.n} {what} whose controls match"
 
 
 def more_than_matched(effects: xr.Dataset, matching: Found) -> Statement:
     """Judge whether networks cost more than their matched controls; `effects` on the loss, by data set."""
-    n_controls = effects.sizes["draw"]
-    alone = effects.drop_sel(network=[TOGETHER, AT_RANDOM])["p_value"].to_numpy().ravel()
+    aside, n_controls = off(matching), effects.sizes["draw"]
+    p = {
+        (str(name), str(network)): float(effects["p_value"].sel(data_set=name, network=network))
+        for name in effects["data_set"].to_numpy()
+        for network in effects["network"].to_numpy()
+        if network != AT_RANDOM
+    }
+    single = Compared.of({k: v for k, v in p.items() if k[1] != TOGETHER}, aside, n_controls)
+    all_of_one = Compared.of({k: v for k, v in p.items() if k[1] == TOGETHER}, aside, n_controls)
     together = effects.sel(network=TOGETHER)
-    aside = [off(ds, TOGETHER) for ds in matching.values()]
-    tests = joint_p(alone, n_controls), joint_p(together["p_value"].to_numpy(), n_controls)
     listed = "; ".join(
         f"{name} {decimal(own)} against {decimal(mean)}"
         for name, own, mean in zip(
@@ -129,11 +179,11 @@ def more_than_matched(effects: xr.Dataset, matching: Found) -> Statement:
     return Statement(
         f"{_BEYOND}it is these neurons that matter, not their number, layers and magnitude.",
         f"Nats per token that all networks together cost, and their matched controls: {listed}; "
-        f"p {_is(tests[1])} over data sets; of single networks p {_is(tests[0])}. {_differ(aside)}",
-        _tested(tests, [alone, together["p_value"].to_numpy()], aside),
-        f"Agree: single networks, and all of a data set together, each cost more loss than their controls, "
-        f"joint p at most {LEVEL}, and these match: {_MATCH}. Disagree: neither does, and on average they "
-        "cost no more than half of the controls.",
+        f"{all_of_one.told('data sets')}; {single.told('single networks')}.",
+        _tested(single, all_of_one),
+        "Agree: single networks, and all of a data set together, each cost more loss than their controls, "
+        f"joint p at most {LEVEL}. Disagree: neither does, and on average they cost no more than half of the "
+        f"controls.{_MATCH}",
     )
 
 
@@ -153,33 +203,33 @@ def kept_suffices(kept: Found) -> Statement:
         told.append(f"{name} {points} (of {round(int(ds['n_kept'][0]) / float(ds['share_kept'][0]))})")
     return Statement(
         "Keeping the networks' neurons alone keeps much of the accuracy, nearly all with more components.",
-        f"Share of the whole model's accuracy that is left, with the neurons kept: {'; '.join(told)}.",
+        f"Share of the whole model's accuracy that is left, with the neurons kept: {'; '.join(told)}. "
+        f"So in {sum(met)} of {len(met)} data sets.",
         all_or_none(np.array(met)),
-        f"Agree: in every data set the largest set of at most {SMALL:.0%} of the neurons keeps at least "
-        f"{ENOUGH:.0%} of the accuracy, and more than the smallest does. Disagree: in none.",
+        f"Agree: in every data set the largest set of at most {percent(SMALL)} of the neurons keeps at least "
+        f"{percent(ENOUGH)} of the accuracy, and more than the smallest does. Disagree: in none.",
+        of_kept(),
     )
 
 
 def better_kept(kept: Found, matching: Found) -> Statement:
     """Judge whether kept networks hold up better than random neurons; `kept` on the loss."""
-    n_controls = next(iter(kept.values())).sizes["draw"]
     points = {name: ds.isel(point=_last_small(ds)) for name, ds in kept.items()}
-    p = {name: _overall_p(ds) for name, ds in points.items()}
-    aside = [off(matching[name], str(ds["point"].item())) for name, ds in points.items()]
+    p = {(name, str(ds["point"].item())): _overall_p(ds) for name, ds in points.items()}
+    compared = Compared.of(p, off(matching), next(iter(kept.values())).sizes["draw"])
     listed = "; ".join(
         f"{name} {decimal(float(ds['effect'].mean()))} against "
         f"{decimal(float(ds['control'].mean()))} ({int(ds['n_kept'])} neurons)"
         for name, ds in points.items()
     )
-    values = np.array(list(p.values()))
-    test = joint_p(values, n_controls)
     return Statement(
         f"{_BEYOND}the neurons kept hold up better than as many others of the same layers and magnitude.",
-        f"Nats per token lost, mean of the conditions, networks and random sets: {listed}; p {_is(test)}. "
-        f"{_differ(aside)}",
-        _tested((test,), [values], aside),
-        f"Agree: in sets of at most {SMALL:.0%} of the neurons less is lost than in random ones, joint p "
-        f"over data sets at most {LEVEL}, and they match: {_MATCH}. Disagree: it is not, and half lose less.",
+        f"Nats per token lost, mean of the conditions, networks and random sets: {listed}; "
+        f"{compared.told('data sets')}.",
+        _tested(compared),
+        f"Agree: with the largest set of at most {percent(SMALL)} of the neurons less is lost than with "
+        f"random ones, joint p at most {LEVEL}. Disagree: it is not, and on average half of the random ones "
+        f"lose less.{_MATCH}",
     )
 
 
@@ -200,20 +250,25 @@ def amplified(found: Found) -> Statement:
     )
 
 
-def selective(found: Found, measure: str) -> Statement:
+def selective(found: Found, matching: Found, measure: str) -> Statement:
     """Judge whether networks of conditions hurt their own condition most, beside their controls."""
     claim = (
         f"{_BEYOND}a condition's network, by {measure} activation, is needed for that condition more than "
         "for others."
     )
     rule = (
-        f"Agree: own effect less the mean of the others is larger than that of matched controls, joint p at "
-        f"most {LEVEL}. Disagree: it is not, and on average no larger than that of half of the controls."
+        "Agree: the effect on its own condition less the mean of the others is larger than with matched "
+        f"controls, joint p at most {LEVEL}. Disagree: it is not, and on average no larger than that of half "
+        f"of the controls.{_MATCH}"
     )
     if not found:
         return Statement(claim, "No data set has two conditions with enough prompts.", "not asked", rule)
-    p = np.concatenate([ds["selectivity_p"].to_numpy() for ds in found.values()])
-    test = joint_p(p, next(iter(found.values())).sizes["draw"])
+    p = {
+        (name, str(network)): float(value)
+        for name, ds in found.items()
+        for network, value in zip(ds["network"].to_numpy(), ds["selectivity_p"].to_numpy(), strict=True)
+    }
+    compared = Compared.of(p, off(matching), next(iter(found.values())).sizes["draw"])
     told = "; ".join(
         f"{name} {_diagonal(ds)} of {ds.sizes['network']}, mean {decimal(float(ds['selectivity'].mean()))}"
         for name, ds in found.items()
@@ -221,8 +276,8 @@ def selective(found: Found, measure: str) -> Statement:
     return Statement(
         claim,
         f"Networks that cost their own condition most, and selectivity in nats per token: {told}; "
-        f"p {_is(test)}.",
-        _tested((test,), [p]),
+        f"{compared.told('networks')}.",
+        _tested(compared),
         rule,
     )
 
@@ -250,22 +305,16 @@ def _overall_p(ds: xr.Dataset) -> float:
     return float((1 + (control <= own).sum()) / (1 + control.size))
 
 
-def _tested(tests: tuple[float, ...], p: list[Float64], aside: Sequence[float] = ()) -> Verdict:
-    """Judge joint tests, and the p that they are made of: 0.5 is the middle of the controls.
-
-    `aside` says how far the magnitudes of controls are off: where that is too far, a small p tells nothing.
-    """
-    if not all(np.isfinite(tests)):
+def _tested(*compared: Compared) -> Verdict:
+    """Judge joint tests, and the p that they are made of: 0.5 is the middle of the controls."""
+    if not all(one.n for one in compared):
         return "not asked"
-    if max(tests) <= LEVEL:
-        return "agree" if not aside or abs(np.mean(aside)) <= MATCHED else "cannot say"
-    ordinary = all(np.nanmean(values) >= 0.5 for values in p)
-    return "disagree" if min(tests) > LEVEL and ordinary else "cannot say"
-
-
-def _differ(aside: Sequence[float]) -> str:
-    mean = float(np.mean(aside))
-    return f"The controls' neurons are {share(abs(mean), 1)} {'less' if mean < 0 else 'more'} active."
+    if not all(one.p.size for one in compared):
+        return "cannot say"
+    if max(one.joint for one in compared) <= LEVEL:
+        return "agree"
+    ordinary = all(one.p.mean() >= 0.5 for one in compared)
+    return "disagree" if min(one.joint for one in compared) > LEVEL and ordinary else "cannot say"
 
 
 def _is(p: float) -> str:

@@ -113,7 +113,7 @@ def lesion_results(
     setup = _Setup(load_model(model, device=device), folder, settings, asked)
     digests = [setup.opened(own, ways[0].site).attrs["manifest_digest"] for own in samples.values()]
     kept = Kept(folder, digest_json(digests), asked.kept(settings))
-    told, shown = [], []
+    told, first, then = [], [], []  # beside the published ones, of all data sets; in detail, of each
     for way in ways:
         found = {name: _of_way(setup, own, way, templates[way.name][name]) for name, own in samples.items()}
         tables = {m: _beside(found, f"single_{m}", way.title) for m in ("loss", "share")}
@@ -133,18 +133,16 @@ def lesion_results(
         told.append(
             kept(f"statements_lesions_{way.name}", as_dataset, judged, choices, study=study, note=NOTE)
         )
-        shown += [tables["share"], *(f["by_condition"] for f in found.values())]
-        shown += [f[v] for f in found.values() for v in ("kept_loss", "amplified")]
-    crossed: dict[str, Found] = {
-        m: {name: ds for name, own in samples.items() if (ds := _of_conditions(setup, own, m)) is not None}
-        for m in MEASURES
-    }
-    judged = [selective(crossing, m) for m, crossing in crossed.items()]
-    choices = glm_choices(asked, crossed)
+        first += [tables["share"], _kept_beside(found, way.title), _amplified_beside(found, way.title)]
+        then += [f[v] for f in found.values() for v in ("by_condition", "kept_loss")]
+    of_measure = {m: _crossings(setup, samples, m) for m in MEASURES}
+    judged = [selective(*found, m) for m, found in of_measure.items()]
+    crossed = {str(m): effects for m, (effects, _) in of_measure.items()}
     study = "lesions of the conditions' networks"
+    choices = glm_choices(asked, crossed)
     glm = kept("statements_lesions_conditions", as_dataset, judged, choices, study=study)
-    shown += [ds for crossing in crossed.values() for ds in crossing.values()]
-    return [*told, glm], [*shown, *published_lesions()]
+    then += [ds for crossing in crossed.values() for ds in crossing.values()]
+    return [*told, glm], [*first, *published_lesions(), *then]
 
 
 def _of_way(setup: _Setup, samples: Samples, way: Way, templates: xr.Dataset) -> dict[str, xr.Dataset]:
@@ -169,19 +167,27 @@ def _of_way(setup: _Setup, samples: Samples, way: Way, templates: xr.Dataset) ->
     out["kept_matching"] = scores[[*_MATCHING]]
     out["kept_loss"] = kept(f"preservation_{name}", _preservation, scores, "loss", title)
     out["kept_share"] = kept(f"preservation_share_{name}", _preservation, scores, _share_of(scores), title)
-    gains = _gains(prompt_level(recording))
+    unit = _magnitude(prompt_level(recording))
+    gains = [gain * unit for gain in GAINS]
     scores = setup.score(
         samples, f"added_{name}", masks.sel(network=[TOGETHER]), way.site, kind="add", amount=gains
     )
-    out["amplified"] = setup.kept(scores)(f"amplification_{name}", _amplification, scores, title)
+    out["amplified"] = setup.kept(scores)(f"amplification_{name}", _amplification, scores, unit, title)
     return out
 
 
-def _of_conditions(setup: _Setup, samples: Samples, measure: Measure) -> xr.Dataset | None:
-    """Effects of removing what stands out in each condition; None where there are too few conditions."""
-    conditions = conditions_of(samples)
-    if not conditions:
-        return None
+def _crossings(setup: _Setup, samples: Mapping[str, Samples], measure: Measure) -> tuple[Found, Found]:
+    """Effects of removing what stands out in each condition, and how their controls match, by data set."""
+    effects, matching = {}, {}
+    for name, own in samples.items():
+        if conditions := conditions_of(own):
+            effects[name], matching[name] = _of_conditions(setup, own, conditions, measure)
+    return effects, matching
+
+
+def _of_conditions(
+    setup: _Setup, samples: Samples, conditions: list[str], measure: Measure
+) -> tuple[xr.Dataset, xr.Dataset]:
     say(f"lesions of the conditions of {samples.name}, {measure}")
     site, name = setup.settings.site, f"{samples.name}_{measure}"
     recording = setup.opened(samples, site)
@@ -189,7 +195,8 @@ def _of_conditions(setup: _Setup, samples: Samples, measure: Measure) -> xr.Data
     found = setup.kept(recording)(f"networks_{name}", of_conditions, moments, conditions, measure)
     scores = setup.score(samples, name, _masks(found), site)
     title = f"{samples.name}, networks of conditions by {measure} activation"
-    return setup.kept(scores)(f"effects_{name}", _effects, scores, "loss", "condition", title)
+    effects = setup.kept(scores)(f"effects_{name}", _effects, scores, "loss", "condition", title)
+    return effects, scores[[*_MATCHING]]
 
 
 def _effects(scores: xr.Dataset, metric: Metric, by: str, title: str) -> xr.Dataset:
@@ -201,8 +208,12 @@ def _preservation(scores: xr.Dataset, metric: Metric, title: str) -> xr.Dataset:
     return preservation(scores, metric=metric, by=by).assign_attrs(title=title)
 
 
-def _amplification(scores: xr.Dataset, title: str) -> xr.Dataset:
-    return amplification(scores, by="data_set").assign_attrs(title=title)
+def _amplification(scores: xr.Dataset, unit: float, title: str) -> xr.Dataset:
+    """Effects by gain, in units of the mean magnitude, so that data sets compare."""
+    in_units = scores.assign_coords(dose=(scores["dose"] / unit).round(6))
+    found = amplification(in_units, by="data_set").assign_attrs(title=title)
+    found["dose"].attrs["units"] = "times the mean |activation| of the site"
+    return found
 
 
 def _series(templates: xr.Dataset, group: xr.Dataset, way: Way, setup: _Setup) -> xr.Dataset:
@@ -218,10 +229,9 @@ def _share_of(scores: xr.Dataset) -> Metric:
     return "accuracy" if "correct" in scores else "hit"
 
 
-def _gains(moments: xr.Dataset) -> list[float]:
-    """Gains in units of the activation: multiples of its mean magnitude, over all neurons."""
-    magnitude = float(moments["mean_abs"].weighted(moments["count"]).mean())
-    return [gain * magnitude for gain in GAINS]
+def _magnitude(moments: xr.Dataset) -> float:
+    """Mean |activation| over all tokens and neurons."""
+    return float(moments["mean_abs"].weighted(moments["count"]).mean())
 
 
 def _beside(found: Mapping[str, Mapping[str, xr.Dataset]], which: str, way: str) -> xr.Dataset:
@@ -237,3 +247,21 @@ def _beside(found: Mapping[str, Mapping[str, xr.Dataset]], which: str, way: str)
     joined = xr.concat(tables, "data_set", join="outer", combine_attrs="drop_conflicts")
     title = f"All data sets, {way}: each column has networks of its own"
     return joined.reindex(network=networks).assign_attrs(own[0].attrs, title=title)
+
+
+def _kept_beside(found: Mapping[str, Mapping[str, xr.Dataset]], way: str) -> xr.Dataset:
+    """Put what is left of the accuracy of all data sets side by side: (point, data_set)."""
+    own = [f["kept_share"] for f in found.values()]
+    alike = [ds.sel(point=own[0]["point"]) for ds in own]  # more components need not hold more neurons
+    joined = xr.concat(alike, "data_set", data_vars="all", join="exact", combine_attrs="drop_conflicts")
+    return joined.assign_attrs(own[0].attrs, title=f"All data sets, {way}: accuracy")
+
+
+def _amplified_beside(found: Mapping[str, Mapping[str, xr.Dataset]], way: str) -> xr.Dataset:
+    """Put the networks of all data sets side by side, each with its effect on its own texts."""
+    own = [
+        f["amplified"].drop_vars("baseline").assign_coords(network=[name], data_set=["its own texts"])
+        for name, f in found.items()
+    ]
+    joined = xr.concat(own, "network", join="exact", combine_attrs="drop_conflicts")
+    return joined.assign_attrs(own[0].attrs, title=f"All data sets, {way}: all networks of each amplified")

@@ -12,6 +12,7 @@ from actome.replicate.functional_networks.lesions.settings import (
     TOGETHER,
     LesionSettings,
     check_lesions,
+    components_kept,
 )
 from actome.replicate.functional_networks.samples import Samples
 from actome.replicate.functional_networks.settings import Settings
@@ -99,6 +100,11 @@ def tiny_of_conditions(rng):
 def test_check_lesions__refuses_what_cannot_be_judged(asked, message):
     with pytest.raises(InputError, match=message):
         check_lesions(asked, Settings("mlp", 3, 2, 0))
+
+
+def test_components_kept__are_more_than_those_of_the_templates():
+    assert components_kept(None, 10) == (32, 64, 128) and components_kept(None, 64) == (128,)
+    assert components_kept([5], 64) == (5,)
 
 
 def test_published__has_the_studys_figures():

@@ -14,6 +14,7 @@ from actome.replicate.functional_networks.lesions.statements import (
     kept_suffices,
     more_than_matched,
     more_than_random,
+    off,
     selective,
     single,
 )
@@ -54,13 +55,14 @@ def kept(effect, control, share_kept=(0.05, 0.15, 0.5), baseline=-0.5):
     )
 
 
-def matching(network, off=0.0):
-    """How controls match in the scores of both data sets."""
+def matching(*networks, off=0.0):
+    """How controls match in the scores of both data sets: of some networks, of no others."""
+    n = len(networks)
     ds = xr.Dataset(
         {
-            "role": ("lesion", ["target", "control", "control"]),
-            "target": ("lesion", [network] * 3),
-            "mismatch": ("lesion", [0.0, off - 0.02, off + 0.02]),
+            "role": ("lesion", ["target", "control", "control"] * n),
+            "target": ("lesion", np.repeat(np.array(networks, dtype=object), 3)),
+            "mismatch": ("lesion", [0.0, off - 0.02, off + 0.02] * n),
         }
     )
     return dict.fromkeys(SETS, ds)
@@ -122,16 +124,23 @@ def test_more_than_random__without_networks_is_not_asked():
     ],
 )
 def test_more_than_matched__needs_single_networks_and_all_together(effect, verdict):
-    assert more_than_matched(effects(effect), matching(TOGETHER)).verdict == verdict
+    assert more_than_matched(effects(effect), matching("ic0", "ic1", TOGETHER)).verdict == verdict
 
 
-@pytest.mark.parametrize("off", [-0.3, 0.3])
-def test_more_than_matched__says_nothing_of_controls_that_do_not_match(off):
-    told = more_than_matched(effects([1, 1, 1, 0]), matching(TOGETHER, off))
-    assert told.verdict == "cannot say"
-    assert f"neurons are 30.0 % {'less' if off < 0 else 'more'} active" in told.measured
+@pytest.mark.parametrize("aside", [-0.3, 0.3])
+def test_more_than_matched__says_nothing_of_controls_that_do_not_match(aside):
+    told = more_than_matched(effects([1, 1, 1, 0]), matching(TOGETHER, off=aside))
+    assert told.verdict == "cannot say" and "of 2 data sets none has controls that match" in told.measured
+    assert more_than_matched(effects([-1, -1, -1, 0]), matching(TOGETHER, off=aside)).verdict == "cannot say"
     sets = {name: kept([2, 1, 0], 2.0, baseline=3.0) for name in SETS}
-    assert better_kept(sets, matching("second", off)).verdict == "cannot say"
+    assert better_kept(sets, matching("second", off=aside)).verdict == "cannot say"
+
+
+def test_more_than_matched__compares_the_networks_whose_controls_match():
+    ds = effects([1, -1, 1, 0])
+    assert more_than_matched(ds, matching("ic0", TOGETHER)).verdict == "agree"
+    told = more_than_matched(ds, matching("ic0", "ic1", TOGETHER))
+    assert told.verdict == "cannot say" and "4 of 4 single networks" in told.measured
 
 
 @pytest.mark.parametrize(
@@ -165,17 +174,29 @@ def test_amplified__tells_without_a_verdict():
     assert told.verdict == "not asked" and "words 0.500 (0.250), 2.00 (0.250)" in told.measured
 
 
-def test_selective__needs_networks_of_conditions():
-    ds = xr.Dataset(
+def of_conditions(p):
+    return xr.Dataset(
         {
             "effect": (("network", "condition"), np.eye(2)),
             "control": (("network", "draw", "condition"), np.zeros((2, 4, 2))),
             "selectivity": ("network", [1.0, 1.0]),
-            "selectivity_p": ("network", [0.2, 0.2]),
+            "selectivity_p": ("network", p),
         },
         coords={"network": ["a", "b"], "condition": ["a", "b"]},
     )
-    told = selective({"words": ds}, "signed")
-    assert told.verdict == "agree" and "words 2 of 2" in told.measured
-    assert selective({"words": ds.assign(selectivity_p=("network", [1.0, 0.6]))}, "x").verdict == "disagree"
-    assert selective({}, "signed").verdict == "not asked"
+
+
+@pytest.mark.parametrize(("p", "verdict"), [([0.2, 0.2], "agree"), ([1.0, 0.6], "disagree")])
+def test_selective__needs_networks_of_conditions_and_controls_that_match(p, verdict):
+    effects = {"words": of_conditions(p)}
+    told = selective(effects, matching("a", "b"), "signed")
+    assert told.verdict == verdict and "words 2 of 2" in told.measured
+    assert selective(effects, matching("a", "b", off=-0.2), "signed").verdict == "cannot say"
+    one = selective(effects, matching("a"), "signed")  # too few to tell
+    assert one.verdict in ("cannot say", "disagree") and "over the 1 of 2 networks" in one.measured
+    assert selective({}, {}, "signed").verdict == "not asked"
+
+
+def test_off__is_the_mean_over_the_controls_of_a_network():
+    found = off({"words": matching("a", off=0.3)["words"], "sums": matching("b", off=-0.3)["sums"]})
+    assert found == {("words", "a"): pytest.approx(0.3), ("sums", "b"): pytest.approx(-0.3)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..store.errors import InputError, InputTypeError
+from .errors import InputError, InputTypeError
 
 
 def whole_number(value: Any, what: str, *, least: int) -> int:
@@ -18,6 +18,8 @@ def whole_number(value: Any, what: str, *, least: int) -> int:
         It is less than `least`, or no whole number.
     """
     try:
+        if isinstance(value, bool):
+            raise TypeError
         number = operator.index(value)
     except TypeError as error:
         raise InputTypeError(f"{what} must be a whole number, got {value!r}") from error

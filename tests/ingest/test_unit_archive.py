@@ -8,19 +8,23 @@ import xarray as xr
 
 import actome
 from actome.ingest.scoring import plan
-from actome.ingest.scoring.archive import Grid, ScoreArchive
+from actome.ingest.unit_archive import Grid, UnitArchive
 from actome.store.errors import InputError
 from actome.store.integrity import verify
 from actome.store.location import Location
 
-from ...store.killing import KilledError, killed_after
-from ..resuming import files
+from ..store.killing import KilledError, killed_after
+from .resuming import files
 
 
 @pytest.fixture
 def run(loaded, few, masks, monkeypatch):
     """Score into a path, in 2 x 2 units."""
-    monkeypatch.setattr(plan.ScorePlan, "grid", lambda self: Grid(5, len(few), 3, 2))
+    monkeypatch.setattr(
+        plan.ScorePlan,
+        "grid",
+        lambda self: Grid({"lesion": 5, "prompt": len(few)}, {"lesion": 3, "prompt": 2}),
+    )
 
     def run(path, **options):
         return actome.score(loaded, few, path, masks, controls=0 if "doses" in options else 1, **options)
@@ -65,7 +69,7 @@ def test_score__only_units_that_are_missing_are_scored(run, tmp_path, monkeypatc
     class StopError(Exception):
         pass
 
-    write, seen = ScoreArchive.write, []
+    write, seen = UnitArchive.write, []
 
     def stop(self, unit, values):
         if len(seen) == 2:
@@ -73,12 +77,12 @@ def test_score__only_units_that_are_missing_are_scored(run, tmp_path, monkeypatc
         seen.append(unit)
         write(self, unit, values)
 
-    monkeypatch.setattr(ScoreArchive, "write", stop)
+    monkeypatch.setattr(UnitArchive, "write", stop)
     with pytest.raises(StopError):
         run(tmp_path / "s.zarr")
-    assert seen == [0, 1] and ScoreArchive(Location.of(tmp_path / "s.zarr")).pending() == [2, 3]
+    assert seen == [0, 1] and UnitArchive(Location.of(tmp_path / "s.zarr")).pending() == [2, 3]
     monkeypatch.setattr(
-        ScoreArchive, "write", lambda self, unit, values: (seen.append(unit), write(self, unit, values))
+        UnitArchive, "write", lambda self, unit, values: (seen.append(unit), write(self, unit, values))
     )
     run(tmp_path / "s.zarr")
     assert seen == [0, 1, 2, 3]
@@ -88,6 +92,8 @@ def test_score__parts_come_to_the_bytes_of_one_process(run, tmp_path):
     whole = run(tmp_path / "whole.zarr")
     first = run(tmp_path / "s.zarr", part=(0, 2))
     assert 0 < int(first["logprob"].isnull().all("token").sum()) < first["logprob"].isel(token=0).size
+    with pytest.raises(InputError, match="the scores are not complete: other processes have not ended"):
+        actome.lesion_effects(first)
     same_values(run(tmp_path / "s.zarr", part=(1, 2)), whole)
     assert files(tmp_path / "s.zarr") == files(tmp_path / "whole.zarr") and verify(tmp_path / "s.zarr") == []
     with pytest.raises(InputError, match="k from 0 to n - 1"):
@@ -113,8 +119,9 @@ def test_score__what_differs_from_the_scores_there_is_named(run, tmp_path):
 
 
 def test_grid__every_lesion_and_prompt_is_in_one_unit():
-    grid, seen = Grid(7, 5, 3, 2), np.zeros((7, 5), dtype=int)
+    grid = Grid({"lesion": 7, "prompt": 5}, {"lesion": 3, "prompt": 2})
+    seen = np.zeros((7, 5), dtype=int)
     for unit in range(len(grid)):
-        seen[grid.slices(unit)] += 1
+        seen[tuple(grid.slices(unit).values())] += 1
     assert len(grid) == 9 and (seen == 1).all()
-    assert [grid.place(u) for u in (0, 1, 2, 3)] == [(0, 0), (1, 0), (2, 0), (0, 1)]
+    assert [tuple(grid.place(u).values()) for u in (0, 1, 2, 3)] == [(0, 0), (1, 0), (2, 0), (0, 1)]
