@@ -5,7 +5,6 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from ..store.arguments import whole_number
 from ..store.errors import InputError
 from .options import Json, Out, beside, refuse_taken
 
@@ -47,6 +46,8 @@ def regions(
     as_json: Json = False,
 ) -> None:
     """Find how important each parameter is for each condition, and save regions of the most important."""
+    from ..store.arguments import whole_number
+
     shares, roles = top or [0.01], role or ["top"]
     _check(shares, roles, of, scope)
     whole_number(seed, "--seed", least=0)

@@ -139,7 +139,7 @@ def controls_table(ds: xr.Dataset, effects: Effects) -> list[Table]:
 
 
 def equal_activity_table(ds: xr.Dataset, effects: Effects) -> list[Table]:
-    """Tabulate p with what goes with activity taken out; where no control could match, it is the one to read."""
+    """Tabulate p with what goes with activity taken out: to be read where controls could not match."""
     if "p_at_equal_activity" not in ds or ds["p_at_equal_activity"].isnull().all():
         return []
     adjusted = ds["p_at_equal_activity"].transpose("network", effects.by).to_numpy()
@@ -150,9 +150,10 @@ def equal_activity_table(ds: xr.Dataset, effects: Effects) -> list[Table]:
         return Cell(equal, note=f"{plain} unadjusted")
 
     caption = (
-        "p against the controls at equal activity: a line of effect on mean magnitude, through the network and "
-        "its controls together, is taken out first. Where the controls are more than a few per cent less active "
-        "than their network, read this one; below it, p as it is. Not corrected for the number of cells."
+        "p against the controls at equal activity: a line of effect on mean magnitude, through the network "
+        "and its controls together, is taken out first. Where the controls are more than a few per cent less "
+        "active than their network, read this one; below it, p as it is. Not corrected for the number of "
+        "cells."
     )
     return _split(effects, "removed", cell, caption, None)
 

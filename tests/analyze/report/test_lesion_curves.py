@@ -35,6 +35,18 @@ def test_lesions__show_the_matrix_with_intervals_and_what_survives_the_correctio
     assert "Benjamini and Hochberg" in shown.text and "exchangeable" in shown.text
 
 
+def test_lesions__show_p_at_equal_activity_where_it_is_known(rng, out):
+    ds = lesion_effects(make_scores(rng, targets=TARGETS, draws=19, own=1.0), n_bootstrap=5)
+    assert "at equal activity" not in page(ds, out=out).text
+    adjusted = xr.full_like(ds["p_value"], 0.4321)
+    text = page(ds.assign(p_at_equal_activity=adjusted), out=out).text
+    assert "at equal activity" in text and "0.432" in text
+    assert (
+        "at equal activity"
+        not in page(ds.assign(p_at_equal_activity=adjusted).assign_attrs(title="One of many"), out=out).text
+    )
+
+
 def test_lesions__say_how_a_networks_own_condition_is_known(rng, out):
     scores = make_scores(rng, targets=("fr", "en x"), own=1.0, n_prompts=20)
     text = page(lesion_effects(scores, n_bootstrap=20), out=out).text
