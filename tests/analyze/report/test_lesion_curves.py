@@ -10,7 +10,7 @@ import actome
 from actome.analyze.perturbation.doses import amplification, dose_response
 from actome.analyze.perturbation.effects import lesion_effects
 from actome.analyze.perturbation.preservation import preservation
-from actome.analyze.report.wording import decimal
+from actome.analyze.report.wording import decimal, probability
 from actome.store.errors import InputError
 
 from ..perturbation.synthetic import make_scores
@@ -40,7 +40,7 @@ def test_lesions__show_p_at_equal_activity_where_it_is_known(rng, out):
     assert "at equal activity" not in page(ds, out=out).text
     adjusted = xr.full_like(ds["p_value"], 0.4321)
     text = page(ds.assign(p_at_equal_activity=adjusted), out=out).text
-    assert "at equal activity" in text and "0.432" in text
+    assert "at equal activity" in text and probability(0.4321) in text
     assert (
         "at equal activity"
         not in page(ds.assign(p_at_equal_activity=adjusted).assign_attrs(title="One of many"), out=out).text
