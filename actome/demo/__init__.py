@@ -65,7 +65,8 @@ def run_demo(out: str | os.PathLike[str] = "data/demo", *, controls: int = 9) ->
     _say("naming the conditions of held-out prompts")
     identification = keep("identification", actome.identify, summary)
 
-    _say(f"lesioning {len(conditions) + N_COMPONENTS} networks, each with {controls} matched controls")
+    n_networks = glm_networks.sizes["network"] + ica_networks.sizes["network"]
+    _say(f"lesioning {n_networks} networks, each with {controls} matched controls")
     held_out = paradigm.select(run=HELD_OUT_RUN, condition=conditions)
     lesions: list[xr.Dataset] = []
     for name, masks in (("glm", glm_networks), ("ica", ica_networks)):
