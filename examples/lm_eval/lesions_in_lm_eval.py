@@ -1,6 +1,6 @@
 """Another evaluator inside a lesion: lm-eval on the demo model, offline, with and without a network.
 
-``pip install "actome[ingest]" "lm_eval[hf]"``, then ``python examples/lm_eval/lesions_in_lm_eval.py``
+``pip install "actome[ingest,lm-eval]"``, then ``python examples/lm_eval/lesions_in_lm_eval.py``
 
 A network of Russian is selected on two runs of the demo's paradigm. The passages of the third become tasks
 of lm-eval, one a language, from files of this machine alone. lm-eval answers them inside
