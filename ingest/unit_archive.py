@@ -26,8 +26,9 @@ from ..store.archive import open_group
 from ..store.encoding import COMPRESSORS, encode_chunk, encode_text, pad
 from ..store.errors import InputError, short
 from ..store.location import Location, quiet_zarr
-from ..store.manifest import unit_file, unit_files, write_manifest
+from ..store.manifest import unit_file, unit_files
 from ..store.provenance import digest_bytes, digest_json
+from ..store.sealing import seal
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 900.0  # for the process that begins: it may have to load a large model
@@ -244,12 +245,7 @@ class UnitArchive:
         self.attrs = dict(self.location.group().attrs)  # the parts may end at the same time
         if self.is_final or self.pending():
             return
-        for key in self.location.keys():
-            if key.endswith(".partial"):  # a write to the local disk that was cut off
-                self.location.remove(key)
-        with quiet_zarr():
-            zarr.consolidate_metadata(self.location.zarr_store(read_only=False), zarr_format=3)
-        self.attrs["manifest_digest"] = write_manifest(self.location)
+        self.attrs["manifest_digest"] = seal(self.location)
 
 
 def make_units(

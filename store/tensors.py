@@ -19,9 +19,10 @@ import zarr
 from .allocate import discard
 from .encoding import COMPRESSORS, encode_chunk, pad
 from .errors import InputError, short
-from .location import Location, quiet_zarr
-from .manifest import unit_file, write_manifest
+from .location import Location
+from .manifest import unit_file
 from .provenance import digest_bytes
+from .sealing import seal
 from .trees import TREE
 
 DIMS = ("condition", "row", "column")
@@ -201,12 +202,7 @@ class TensorWriter:
         """Consolidate the metadata and write the manifest, once every condition is complete."""
         if self.is_final:
             return
-        for key in self.location.keys():
-            if key.endswith(".partial"):  # a write to the local disk that was cut off
-                self.location.remove(key)
-        with quiet_zarr():
-            zarr.consolidate_metadata(self.location.zarr_store(read_only=False), zarr_format=3)
-        self.attrs["manifest_digest"] = write_manifest(self.location)
+        self.attrs["manifest_digest"] = seal(self.location)
 
     def _array(self, name: str) -> zarr.Array[Any]:
         array = self._group[name]

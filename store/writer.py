@@ -20,11 +20,12 @@ from .encoding import encode_chunk, encode_shard, encode_text, pad
 from .errors import InputError, short
 from .layout import Layout
 from .location import Location, quiet_zarr
-from .manifest import unit_file, unit_files, write_manifest
+from .manifest import unit_file, unit_files
 from .moments import Bool, masked_moments
 from .precision import keeps
 from .provenance import digest_bytes
 from .schema import SITES
+from .sealing import seal
 
 
 class Cube(Protocol):
@@ -285,12 +286,7 @@ class RecordingWriter:
             return
         if self.pending():
             raise InputError(f"{self.location}: units {self.pending()} are not recorded yet")
-        for key in self.location.keys():
-            if key.endswith(".partial"):  # a write to the local disk that was cut off
-                self.location.remove(key)
-        with quiet_zarr():
-            zarr.consolidate_metadata(self.location.zarr_store(read_only=False), zarr_format=3)
-        self.attrs["manifest_digest"] = write_manifest(self.location)
+        self.attrs["manifest_digest"] = seal(self.location)
 
 
 def real_tokens(labels: Mapping[str, npt.NDArray[Any]], n_tokens: int) -> Bool:

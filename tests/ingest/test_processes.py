@@ -190,4 +190,5 @@ def test_record__memory_does_not_grow_with_the_prompts():
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert len({one["unit"] for one in found}) == 1  # as large in all, so that only their number differs
     assert [one["prompts"] for one in found] == [256, 1024, 4096]
-    assert found[-1]["peak"] < 1.1 * found[0]["peak"]
+    # 1.06 on a quiet machine, up to 1.15 beside other work; the cube, held, would double it
+    assert found[-1]["peak"] < 1.25 * found[0]["peak"]
