@@ -17,13 +17,13 @@ from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import library_versions, now
 from ..store.tensors import TensorWriter, allocate_tensors, is_allocated
 from ..store.trees import open_tree
+from ..store.unit_archive import check_place
 from .batches import batches, fitting_batch_tokens
 from .gradients import GradientSum, summed_loss
 from .models import LoadedModel, ModelLike, load_model
 from .parameters import Parameter, Which, as_rows, find_parameters
 from .structure import text_config
 from .tokens import Prompting, Prompts
-from .unit_archive import check_place
 
 _VARIABLE = "importance"
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from ..store.arguments import whole_number
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
+from ..store.unit_archive import UnitArchive, check_place, make_units
 from .forward import Sampling
 from .held_out import held_out
 from .lesions.change import Change
@@ -25,7 +26,6 @@ from .scoring.readings import Reading
 from .scoring.units import UnitScorer
 from .sites import find_taps
 from .tokens import tokenize
-from .unit_archive import UnitArchive, check_place, make_units
 
 Masks = xr.DataArray | str | os.PathLike[str] | Mapping[str, Mask]
 

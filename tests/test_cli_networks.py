@@ -113,6 +113,15 @@ def test_connectivity__saves_differences_and_graph_beside_it(call, recording, co
     assert "Connectivity, a - b:" in html and "Connectivity, a - rest:" in html
 
 
+def test_connectivity__refuses_components_none_of_which_is_a_network(call, recording, components, tmp_path):
+    found = actome.open(components).load()
+    chance = found.assign(is_network=("component", np.zeros(found.sizes["component"], dtype=bool)))
+    path = actome.save_result(chance, tmp_path / "chance.zarr")
+    status, _, error = call("connectivity", recording, "-n", path, "-o", tmp_path / "x.zarr")
+    assert status == 2 and "none of its components beats the null" in error
+    assert not (tmp_path / "x.zarr").exists()
+
+
 def test_connectivity__takes_masks(call, recording, ds, tmp_path):
     masks = ds["true_network"].assign_coords(network=list("xyz"))
     masks = masks.assign_coords({d: np.arange(masks.sizes[d]) for d in ("layer", "neuron")}).rename("mask")

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import CatalogOption, Out, Site, refuse_taken
+from .options import CatalogOption, Out, Site, digests, refuse_taken
 
 
 def fingerprint(
@@ -36,17 +36,16 @@ def fingerprint(
 
     refuse_taken(out)
     given = [_opened(n, site, catalog) for n in (first, second, *(unrelated or ())) if n is not None]
-    digests = [d for ds in given if (d := ds.attrs.get("manifest_digest"))]
     if second is None:
         made = signature(given[0], n_components=components, seed=seed)
-        save_result(made, out, derived_from=digests)
+        save_result(made, out, derived_from=digests(*given))
         print(f"signature of {made.sizes['network']} networks on {made.sizes['prompt']} texts")
         return
     result = run(
         given[0], given[1], unrelated=given[2:], n_components=components, match=match, alpha=alpha,
         within=within, n_permutations=permutations, seed=seed,
     )  # fmt: skip
-    save_result(result, out, derived_from=digests)
+    save_result(result, out, derived_from=digests(*given))
     print(fingerprint_line(result))
     print(verdict_line(result))
 

@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..store.errors import InputError
-from .options import CatalogOption, Out, masks_of
+from .options import CatalogOption, Out, contrasts_of, masks_of
 from .recording import local_device, share_of
 
 
@@ -85,14 +84,7 @@ def _doses(amounts: list[float] | None) -> float | list[float] | None:
 
 def _selectivity(name: str | None, catalog: list[str] | None) -> Any:
     """Read the statistic of saved contrasts."""
-    from ..store.archive import open as open_result
-
-    if name is None:
-        return None
-    ds = open_result(name, catalog=catalog)
-    if "stat" not in ds:
-        raise InputError(f"{name} holds no contrast: `stat` is missing")
-    return ds["stat"].load()
+    return None if name is None else contrasts_of(name, catalog)["stat"].load()
 
 
 def _by_dose(scores: Any) -> Iterator[tuple[float | None, Any]]:

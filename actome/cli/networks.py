@@ -5,7 +5,18 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import InputError
-from .options import CatalogOption, Out, Recording, Site, Where, beside, chosen, refuse_taken
+from .options import (
+    CatalogOption,
+    Out,
+    Recording,
+    Site,
+    Where,
+    beside,
+    chosen,
+    contrasts_of,
+    digests,
+    refuse_taken,
+)
 
 Components = Annotated[str, typer.Argument(help="Saved components, of the same layers and neurons.")]
 By = Annotated[str, typer.Option(help="Label whose values are the conditions.")]
@@ -51,7 +62,7 @@ def label(
         n_permutations=permutations,
         seed=seed,
     )
-    save_result(result, out, derived_from=_digests(ds, found))
+    save_result(result, out, derived_from=digests(ds, found))
     for i in range(result.sizes["component"]):
         print(_labelled(result.isel(component=i)))
 
@@ -75,7 +86,7 @@ def dual_regression(
     refuse_taken(out)
     ds = chosen(open_recording(name, site=site, catalog=catalog), where)
     found = _components(components, catalog)
-    save_result(run(ds, found, subject=subject, demean=demean), out, derived_from=_digests(ds, found))
+    save_result(run(ds, found, subject=subject, demean=demean), out, derived_from=digests(ds, found))
     saved = open_result(out)
     mean = saved["similarity"].mean("subject").to_numpy()
     for component, r in zip(saved["component"].to_numpy().tolist(), mean.tolist(), strict=True):
@@ -130,7 +141,7 @@ def connectivity(
     if graph is not None:
         results["graph"] = graph_measures(connected, density=graph)
     for what, result in results.items():
-        save_result(result, paths[what], derived_from=_digests(ds))
+        save_result(result, paths[what], derived_from=digests(ds))
         print(paths[what])
     for test in tests:
         print(difference_line(test))
@@ -147,11 +158,7 @@ def _components(name: str, catalog: list[str] | None) -> Any:
 
 def _contrasts(name: str, catalog: list[str] | None) -> dict[str, Any]:
     """Read saved contrasts, one map each."""
-    from ..store.archive import open as open_result
-
-    ds = open_result(name, catalog=catalog)
-    if "stat" not in ds:
-        raise InputError(f"{name} holds no contrast: `stat` is missing")
+    ds = contrasts_of(name, catalog)
     if ds.attrs.get("measure") == "magnitude":
         raise InputError(
             f"{name} is of magnitudes, which components look like none of; make it with "
@@ -171,11 +178,12 @@ def _courses(ds: Any, name: str, catalog: list[str] | None) -> Any:
 
     given = open_result(name, catalog=catalog).load()
     if "component_map" in given:
-        courses = dual_regression(ds, given)
-        if "is_network" in given:
-            kept = np.flatnonzero(given["is_network"].to_numpy())
-            courses = courses[["time_course"]].isel(component=kept)
-        return courses
+        if "is_network" not in given:
+            return dual_regression(ds, given)
+        kept = np.flatnonzero(given["is_network"].to_numpy())
+        if not kept.size:
+            raise InputError(f"{name} holds no network: none of its components beats the null")
+        return dual_regression(ds, given)[["time_course"]].isel(component=kept)
     if "mask" not in given:
         raise InputError(f"{name} holds no networks: neither `mask` nor `component_map`")
     return network_time_courses(ds, given["mask"].assign_attrs(given.attrs))
@@ -192,10 +200,6 @@ def _together(tests: list[Any], contrasts: list[str]) -> Any:
     assumed = [str(t.attrs.get("exchangeability", "")) for t in tests]
     stacked = xr.concat(tests, names, combine_attrs="drop_conflicts")
     return stacked.assign(exchangeability=("contrast", assumed))
-
-
-def _digests(*given: Any) -> list[str]:
-    return [d for ds in given if (d := ds.attrs.get("manifest_digest"))]
 
 
 def _labelled(one: Any) -> str:

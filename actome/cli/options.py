@@ -37,6 +37,21 @@ def masks_of(name: str, catalog: Sequence[str] | None) -> Any:
     return ds["mask"].load().assign_attrs(ds.attrs)
 
 
+def contrasts_of(name: str, catalog: Sequence[str] | None) -> Any:
+    """Open saved contrasts."""
+    from ..store.archive import open as open_result
+
+    ds = open_result(name, catalog=catalog)
+    if "stat" not in ds:
+        raise InputError(f"{name} holds no contrast: `stat` is missing")
+    return ds
+
+
+def digests(*given: Any) -> list[str]:
+    """List the digests of what a result is derived from, of all that have one."""
+    return [d for ds in given if (d := ds.attrs.get("manifest_digest"))]
+
+
 def chosen(ds: Any, where: Sequence[str] | None) -> Any:
     """Keep the prompts of a recording whose labels are as `--where` asks.
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import InputError
-from .options import CatalogOption, Out, Recording, Site, Where, chosen, masks_of, refuse_taken
+from .options import CatalogOption, Out, Recording, Site, Where, chosen, digests, masks_of, refuse_taken
 
 
 def recurrence(
@@ -67,8 +67,7 @@ def recurrence(
         seed=seed,
         **options,
     )
-    digests = [d for source in (ds, made) if (d := source.attrs.get("manifest_digest"))]
-    save_result(result.assign(size=masks.sum(("layer", "neuron"))), out, derived_from=digests)
+    save_result(result.assign(size=masks.sum(("layer", "neuron"))), out, derived_from=digests(ds, made))
     print(_table(result).to_string(float_format="{:.3g}".format))
     if "p_samples" in result:
         print(_above_chance(result, subject))

@@ -9,6 +9,7 @@ from ...store.errors import InputError
 from ...store.moments import Bool, Float64
 from ..threshold import Top, Z, check_fraction, top_fraction
 
+FAR_OUT = Z(3.6)  # the default: standard deviations from the mean over neurons
 FEWEST = 40  # neurons that a mixture is fitted to
 _TAIL = 0.05  # of the neurons, where a mixture starts
 _MAX_ITER = 2000

@@ -6,10 +6,9 @@ import xarray as xr
 from ... import _version
 from ...store.blocks import prompt_level
 from ...store.errors import InputError, InputTypeError
-from ..threshold import P, Z
-from .map_thresholds import ASSUMPTIONS, FEWEST, MapThreshold, Mixture, far_out
+from ..threshold import P
+from .map_thresholds import ASSUMPTIONS, FAR_OUT, FEWEST, MapThreshold, Mixture, far_out
 
-_DEFAULT = Z(3.6)
 _ORIGIN = ("source", "source_name", "site")
 _WHICH = {
     (True, False): "those that beat the null",
@@ -21,7 +20,7 @@ _WHICH = {
 
 def networks(
     components: xr.Dataset,
-    threshold: MapThreshold = _DEFAULT,
+    threshold: MapThreshold = FAR_OUT,
     two_sided: bool = False,
     *,
     keep_all: bool = False,

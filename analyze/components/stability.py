@@ -7,11 +7,10 @@ import scipy.optimize
 import scipy.spatial.distance
 
 from ...store.moments import Float64
+from .map_thresholds import FAR_OUT
 from .result import standard_scores
 
 Int = npt.NDArray[np.int64]
-
-_FAR_OUT = 3.6  # standard deviations over neurons from which on `networks` keeps a neuron by default
 
 
 def icasso(similarity: Float64, n_clusters: int) -> tuple[Int, Float64, Int]:
@@ -106,7 +105,7 @@ def split_half_dice(components: Float64, first: Float64, second: Float64, basis:
     for half in (first, second):
         maps = _matched(components, half, covariance) @ basis
         sign = np.where(np.einsum("ij,ij->i", maps, shown) < 0, -1.0, 1.0)
-        kept.append(maps * sign[:, None] >= _FAR_OUT)
+        kept.append(maps * sign[:, None] >= FAR_OUT.value)
     sizes = kept[0].sum(axis=1) + kept[1].sum(axis=1)
     both = (kept[0] & kept[1]).sum(axis=1)
     return np.asarray(np.divide(2.0 * both, sizes, out=np.full(len(both), np.nan), where=sizes > 0))

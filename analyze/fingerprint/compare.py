@@ -10,12 +10,12 @@ import xarray as xr
 from ..._version import __version__
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
+from ..components.map_thresholds import FAR_OUT
 from ..threshold import Top, Z, check_fraction
 from .alignment import Pair, align, shared_prompts
 from .signature import check_recording, signature
 from .similarity import Int, Likeness, likeness, ranked, shuffled_scores
 
-_DEFAULT = Z(3.6)
 _ASSUMPTIONS = {
     "unrelated": "the second model, if unrelated to the first, is as like it as the given unrelated models",
     "shuffled": "none of a common origin: the courses do not follow the text, other than by the place in it",
@@ -28,7 +28,7 @@ def fingerprint(
     *,
     unrelated: Sequence[xr.Dataset] = (),
     n_components: int = 64,
-    network: Z | Top = _DEFAULT,
+    network: Z | Top = FAR_OUT,
     match: float = 0.5,
     alpha: float = 0.05,
     within: str | None = None,

@@ -9,12 +9,12 @@ from ...store.moments import Float64
 from ...store.provenance import source_attrs
 from ...store.schema import text_array
 from ..components.ica import group_ica
+from ..components.map_thresholds import FAR_OUT
 from ..components.networks import networks
 from ..components.scaling import Scaling, scaling
 from ..subjects.projection import over_neurons
 from ..threshold import Top, Z
 
-_DEFAULT = Z(3.6)
 _LABELS = ("text", "condition", "block", "run")
 
 
@@ -23,7 +23,7 @@ def signature(
     *,
     components: xr.Dataset | None = None,
     n_components: int = 64,
-    network: Z | Top = _DEFAULT,
+    network: Z | Top = FAR_OUT,
     n_runs: int = 1,
     seed: int = 0,
 ) -> xr.Dataset:

@@ -54,7 +54,9 @@ def lesions(results: Results) -> Section | None:
             _bars(effects, drawn),
             *controls_table(ds, effects),
             *level_tables(effects),
-            *([] if ds.attrs.get("title") else equal_activity_table(ds, effects)),  # those of many are judged
+            *(
+                [] if ds.attrs.get("title") else equal_activity_table(ds, effects)
+            ),  # of many results: too long a page
         ]
     blocks += [_matching(ds) for ds in results.of("scores")]
     return Section("lesions", "Lesions", once(blocks)) if blocks else None

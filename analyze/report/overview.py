@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from ..components.map_thresholds import FAR_OUT
 from .gather import Map, Network, Results
 from .page import Block, Cell, Table
 from .wording import MISSING, count, decimal, isolate, plural, probability
@@ -26,7 +27,7 @@ _MEANING = {
     "place, one to one, whose stability is given; the map itself is of a single run.",
     "halves": "Halves: correlation of the maps that two halves of the subjects give for it; of a network .5 "
     "at least.",
-    "halves, Dice": "Dice: of the neurons above z = 3.6 in these two maps.",
+    "halves, Dice": f"Dice: of the neurons above z = {FAR_OUT.value:g} in these two maps.",
     "departure": "Departure: how far its source is from Gaussian; for one, chance gives about 1. Alone it "
     "decides nothing.",
     "follows": "Follows: the condition that its time course correlates with most over prompts, of those with "

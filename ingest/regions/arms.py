@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from ...store.paradigm import Paradigm
 from ...store.provenance import library_versions, now
+from ...store.unit_archive import Allocation, Field, Grid, UnitArchive
 from ..gradients import summed_loss
 from ..models import LoadedModel
 from ..parameters import parameters_by_name
 from ..tokens import Tokens
-from ..unit_archive import Allocation, Field, Grid, UnitArchive
 from .checkpoint import Checkpoint
 from .controls import Controls, shared
 from .freezing import n_free, restored, trainable, update, want_gradients

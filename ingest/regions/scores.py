@@ -16,12 +16,12 @@ from ...store.location import Location
 from ...store.paradigm import Paradigm, as_paradigm
 from ...store.provenance import digest_bytes, digest_json, library_versions, now
 from ...store.regions import check_regions, labels_of, masks, region_names
+from ...store.unit_archive import Allocation, Field, Grid, UnitArchive, check_place, make_units
 from ..held_out import held_out
 from ..identity import weights_digest
 from ..models import LoadedModel, ModelLike, load_model
 from ..parameters import parameters_by_name
 from ..tokens import Tokens
-from ..unit_archive import Allocation, Field, Grid, UnitArchive, check_place, make_units
 from .controls import Controls, mean_magnitude, shared, size_of
 from .lesions import (
     Places,

@@ -15,11 +15,11 @@ from ...store.errors import InputError, InputTypeError
 from ...store.location import Location
 from ...store.paradigm import Paradigm, as_paradigm
 from ...store.provenance import library_versions, now
+from ...store.unit_archive import Allocation, Field, Grid, UnitArchive, check_place, make_units
 from ..held_out import held_out
 from ..models import LoadedModel, ModelLike, load_model
 from ..parameters import as_rows, parameters_by_name
 from ..tokens import Tokens
-from ..unit_archive import Allocation, Field, Grid, UnitArchive, check_place, make_units
 from .lesions import changed
 from .losses import check_scorable, scorable_tokens, scored_tokens, summed_losses
 

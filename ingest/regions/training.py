@@ -11,9 +11,9 @@ from ...store.arguments import real_number, whole_number
 from ...store.errors import InputError
 from ...store.location import Location
 from ...store.paradigm import Paradigm, as_paradigm
+from ...store.unit_archive import check_place, make_units
 from ..held_out import held_out
 from ..models import ModelLike, load_model
-from ..unit_archive import check_place, make_units
 from .arms import ARMS, Arm, Settings, Training
 from .lesions import check_places, places_of
 from .losses import check_scorable, scorable_tokens

@@ -13,6 +13,7 @@ from ..._version import __version__
 from ...store.errors import InputError
 from ...store.paradigm import Paradigm
 from ...store.provenance import digest_bytes, digest_json, library_versions, now
+from ...store.unit_archive import Allocation, Field, Grid
 from ..batches import fitting_batch_tokens
 from ..forward import Sampling, end_tokens
 from ..lesions.change import Change
@@ -20,7 +21,6 @@ from ..lesions.kinds import Kind
 from ..models import LoadedModel
 from ..sites import find_taps
 from ..tokens import Tokens
-from ..unit_archive import Allocation, Field, Grid
 from .choices import NOT_ASKED, Choices, Continuations
 from .grouping import most_tokens
 from .lesions import MISMATCHES, Lesion

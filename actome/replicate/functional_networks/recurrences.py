@@ -28,7 +28,7 @@ from .choices import choices
 from .lesions.masks import conditions_of
 from .published import published_recurrence
 from .samples import Samples
-from .settings import CONDITION_NETWORK, JACCARD, NETWORK, STUDY, Settings, Way
+from .settings import GLM_NETWORK, JACCARD, NETWORK, STUDY, Settings, Way
 from .statements import across, followed, recurring, several, small, uneven
 
 Shown = list[xr.Dataset | xr.DataArray]
@@ -171,7 +171,7 @@ def _contrasts(shown: xr.Dataset, conditions: list[str]) -> xr.Dataset:
     names = named if len(conditions) > 2 else [" - ".join(conditions)]
     index = pd.Index(names, dtype=object, name="network")
     stacked = xr.concat(maps, index, combine_attrs="drop_conflicts").compute()
-    mask = threshold(stacked, control=CONDITION_NETWORK, two_sided=True)
+    mask = threshold(stacked, control=GLM_NETWORK, two_sided=True)
     return stacked.assign(mask=mask).assign_attrs({k: v for k, v in mask.attrs.items() if k != "kind"})
 
 

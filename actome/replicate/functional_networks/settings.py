@@ -20,7 +20,7 @@ STUDY: Final = "arXiv 2502.20408"
 NETWORK: Final = Z(3.6)  # of the study's notebooks
 JACCARD: Final = 0.2  # above which a template recurs in a sample
 NULL: Final = 19  # draws of noise, enough for p = .05
-CONDITION_NETWORK: Final = Top(0.05)  # what a condition changes most, whichever way
+GLM_NETWORK: Final = Top(0.05)  # what a condition changes most, whichever way
 PARTS: Final = ("networks", "lesions", "all")
 
 

@@ -13,11 +13,11 @@ from actome.ingest.regions.lesions import pick_region
 from actome.ingest.regions.scores import score_regions
 from actome.ingest.regions.sweep import sweep
 from actome.ingest.regions.training import train_frozen
-from actome.ingest.unit_archive import UnitArchive
 from actome.store.errors import InputError
 from actome.store.housekeeping.removing import remove
 from actome.store.integrity import verify
 from actome.store.location import Location
+from actome.store.unit_archive import UnitArchive
 
 from ...store.killing import KilledError, killed_after
 from ..resuming import files

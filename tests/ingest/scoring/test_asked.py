@@ -9,8 +9,8 @@ import actome
 from actome.analyze.perturbation.adjustment import p_at_equal_activity
 from actome.ingest.scoring import plan
 from actome.ingest.scoring.untrained import untrained_copy
-from actome.ingest.unit_archive import Grid
 from actome.store.errors import InputError, InputTypeError
+from actome.store.unit_archive import Grid
 
 
 def test_score__doses_are_given_to_every_network_and_control(model, few, masks, tmp_path):

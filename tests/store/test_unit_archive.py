@@ -8,10 +8,10 @@ import xarray as xr
 
 import actome
 from actome.ingest.scoring import plan
-from actome.ingest.unit_archive import Grid, UnitArchive
 from actome.store.errors import InputError
 from actome.store.integrity import verify
 from actome.store.location import Location
+from actome.store.unit_archive import Grid, UnitArchive
 
 from ..store.killing import KilledError, killed_after
 from .resuming import files

@@ -20,15 +20,15 @@ import numpy.typing as npt
 import xarray as xr
 import zarr
 
-from ..store.allocate import discard
-from ..store.archive import open as open_result
-from ..store.archive import open_group
-from ..store.encoding import COMPRESSORS, encode_chunk, encode_text, pad
-from ..store.errors import InputError, short
-from ..store.location import Location, quiet_zarr
-from ..store.manifest import unit_file, unit_files
-from ..store.provenance import digest_bytes, digest_json
-from ..store.sealing import seal
+from .allocate import discard
+from .archive import open as open_result
+from .archive import open_group
+from .encoding import COMPRESSORS, encode_chunk, encode_text, pad
+from .errors import InputError, short
+from .location import Location, quiet_zarr
+from .manifest import unit_file, unit_files
+from .provenance import digest_bytes, digest_json
+from .sealing import seal
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 900.0  # for the process that begins: it may have to load a large model
