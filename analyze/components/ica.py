@@ -13,6 +13,7 @@ import xarray as xr
 
 from ...store.blocks import with_tokens
 from ...store.errors import InputError
+from .null import judged
 from .options import Options, check_recordings
 from .result import component_attrs, stacked
 from .solvers import Solver
@@ -102,7 +103,7 @@ def group_ica(
         A part of the test, and no test alone: that of noise exceeds the null's too often
     p_value : (component), share of draws of the null whose largest stability, or largest departure if
         that is more often, is as large: a network has to exceed both. Corrected for the number of
-        components of its window, not for that of windows
+        components, of all windows together
     is_network : (component), p_value of at most .05, and split_half of at least .5 (or NaN)
     converged, n_iterations : (repeat), of the ICA of each repeat; with several windows (of_window, repeat)
     null_stability, null_departure : (draw), the largest of each draw; with several windows (of_window, draw)
@@ -148,9 +149,12 @@ def group_ica(
     options.check()
     recordings = [_with_tokens(r) for r in recordings]
     subjects = subjects_of(recordings, subject)
-    parts = [decompose_window(own, subjects, options) for own in windows(recordings, window)]
+    of_windows = enumerate(windows(recordings, window))
+    found = stacked([decompose_window(own, subjects, options, i) for i, own in of_windows])
+    if options.has_null:
+        found = judged(found)
     attrs = component_attrs(recordings, f"group ICA, {mode}, {_METHODS[solver]}, float64")
-    return stacked(parts).assign_attrs(
+    return found.assign_attrs(
         attrs,
         subject=subject,
         n_subjects=len(subjects),

@@ -10,6 +10,7 @@ from typing import Any
 
 import dask.base
 import numpy as np
+import xarray as xr
 from dask.delayed import delayed
 
 from ...store.blocks import one_blas_thread
@@ -21,38 +22,14 @@ from .solvers import Solver
 _SAMPLES = 2000  # neurons of a draw: spurious optima lie as they do among more, measured
 _REPEATS = 5  # of a draw of many components: fewer make tighter clusters by chance, so this is safe
 _ESTIMATES = 50  # of a draw, in all repeats: what few components are by chance is stable as it is
+_ALPHA = 0.05
+_ALIKE = 0.5  # correlation of halves below which a component is of some subjects only
 _TOLERANCE = 1e-4  # of the solvers that go by the gradient: far below what chance does to it
 
 
-@dataclass(frozen=True)
-class Null:
-    """The most that chance gave, in each draw.
-
-    Attributes
-    ----------
-    stability, departure
-        (draw,): the largest of all components.
-    """
-
-    stability: Float64
-    departure: Float64
-
-    def p_value(self, stability: Float64, departure: Float64) -> Float64:
-        """Return the share of draws, and of what was seen, that has as much: the larger of the two.
-
-        Corrected for the number of components, since each draw gives its largest. That it is the larger is
-        what makes it a p-value: the departure of Gaussian noise that persists over tokens exceeds that of
-        all 19 draws in one recording of six, of noise that is not Gaussian in more.
-        """
-        n = len(self.stability)
-        p = [
-            (1 + (most[None] >= seen[:, None]).sum(axis=1)) / (1 + n)
-            for most, seen in ((self.stability, stability), (self.departure, departure))
-        ]
-        return np.asarray(np.maximum(*p))
-
-
-def null_of(model: Model, n_runs: int, n_components: int, n_draws: int, solver: Solver, seed: int) -> Null:
+def null_of(
+    model: Model, n_runs: int, n_components: int, n_draws: int, solver: Solver, seed: int, window: int = 0
+) -> Float64:
     """Put Gaussian scores through the procedure, on the active Dask scheduler.
 
     Parameters
@@ -64,17 +41,46 @@ def null_of(model: Model, n_runs: int, n_components: int, n_draws: int, solver: 
         number.
     n_draws
         Scores drawn; 19 for p = .05.
-    seed
-        Draws the scores and the starts.
+    seed, window
+        Draw the scores and the starts: those of windows of layers are independent.
+
+    Returns
+    -------
+    (draw, 2): the largest stability and the largest departure of all components of each draw.
     """
     shape = spatial_shape(model) if isinstance(model, Spatial) else courses_of(model)
     one = delayed(one_blas_thread(_draw), pure=False)
     shared = delayed(shape, pure=False, traverse=False)
     n_runs = min(n_runs, max(_REPEATS, _ESTIMATES // n_components))
-    tasks = [one(shared, n_runs, n_components, solver, [seed, i]) for i in range(n_draws)]
+    tasks = [one(shared, n_runs, n_components, solver, [seed, i, window]) for i in range(n_draws)]
     found: Any = dask.base.compute(*tasks)  # type: ignore[no-untyped-call]
-    most = np.array(found).reshape(n_draws, 2)
-    return Null(most[:, 0], most[:, 1])
+    return np.array(found).reshape(n_draws, 2)
+
+
+def judged(components: xr.Dataset) -> xr.Dataset:
+    """Compare components with chance: add `p_value` and `is_network`.
+
+    The p-value is the share of draws, and of what was seen, whose largest stability, or largest departure if
+    that is more often, is as large. Corrected for the number of components, over all windows of layers, since
+    each draw gives its largest. That it is the larger is what makes it a p-value: the departure of Gaussian
+    noise that persists over tokens exceeds that of all 19 draws in one recording of six, of noise that is not
+    Gaussian in more.
+
+    Parameters
+    ----------
+    components
+        With `stability`, `departure`, `split_half`, and `null_stability` and `null_departure` of dims draw,
+        and of_window where there are several.
+    """
+    def share(name: str) -> xr.DataArray:
+        null = components[f"null_{name}"]
+        most = null.max([d for d in null.dims if d != "draw"])
+        return (1 + (most >= components[name]).sum("draw")) / (1 + most.sizes["draw"])
+
+    stability, departure = share("stability"), share("departure")
+    p = stability.where(stability > departure, departure)
+    apart = components["split_half"] < _ALIKE  # not where a half has too few dimensions to say
+    return components.assign(p_value=p, is_network=(p <= _ALPHA) & ~apart)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,11 @@ class Options:
         return Plan.for_components(most, self.subject_components, whiten=self.group == "cca")
 
     @property
+    def has_null(self) -> bool:
+        """Whether components are compared with chance: one run has no stability to compare."""
+        return bool(self.null) and self.n_runs > 1
+
+    @property
     def assumption(self) -> str:
         """What the result takes for granted."""
         if self.n_runs == 1:

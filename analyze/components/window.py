@@ -25,9 +25,6 @@ from .span import Span
 from .stability import Int, split_half, split_half_dice
 from .subjects import Subjects, draw_weights, subjects_of
 
-_ALPHA = 0.05
-_ALIKE = 0.5  # correlation of halves below which a component is of some subjects only
-
 
 def windows(recordings: Sequence[xr.Dataset], window: int | None) -> list[list[xr.Dataset]]:
     """Cut recordings into windows of so many layers."""
@@ -39,8 +36,10 @@ def windows(recordings: Sequence[xr.Dataset], window: int | None) -> list[list[x
     return [[ds.isel(layer=slice(a, a + window)) for ds in recordings] for a in range(0, n, window)]
 
 
-def decompose_window(recordings: list[xr.Dataset], subjects: Subjects, options: Options) -> xr.Dataset:
-    """Decompose all the layers of some recordings together; see `group_ica`."""
+def decompose_window(
+    recordings: list[xr.Dataset], subjects: Subjects, options: Options, number: int = 0
+) -> xr.Dataset:
+    """Decompose all the layers of some recordings, the window of that number; see `group_ica`."""
     weights = draw_weights(len(subjects), options.n_runs, options.seed)
     scalings = agreed([scaling(ds, standardize=options.standardize) for ds in recordings])
     total = _total(scalings, recordings[0])
@@ -66,13 +65,9 @@ def decompose_window(recordings: list[xr.Dataset], subjects: Subjects, options: 
         "converged": ("repeat", [e.converged for e in runs]),
         "n_iterations": ("repeat", [e.n_iterations for e in runs]),
     }
-    if options.null and options.n_runs > 1:
-        null = null_of(model, options.n_runs, K, options.null, options.solver, options.seed)
-        values["p_value"] = null.p_value(stability, departure)
-        apart = values["split_half"] < _ALIKE  # not where a half has too few dimensions to say
-        values["is_network"] = (values["p_value"] <= _ALPHA) & ~apart
-        extra["null_stability"] = ("draw", null.stability)
-        extra["null_departure"] = ("draw", null.departure)
+    if options.has_null:
+        null = null_of(model, options.n_runs, K, options.null, options.solver, options.seed, number)
+        extra["null_stability"], extra["null_departure"] = (("draw", most) for most in null.T)
     return components(recordings[0], found @ model.basis, scalings[0].usable, values, extra)
 
 

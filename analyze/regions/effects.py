@@ -162,6 +162,8 @@ def forgetting(
 
     effect : (arm, step, condition), nats per token above the model before training; positive is forgotten
     low, high : its 95 % bootstrap interval over prompts
+    excess : (arm, step, condition), effect above that of the arm whose region is frozen, where there is one;
+        excess_low, excess_high : its interval, prompt by prompt, so narrower than that of two effects
     perplexity : (arm, step, condition); perplexity_baseline : (condition)
     accuracy : (arm, step), share of the probe's questions, where there was one
 
@@ -181,6 +183,11 @@ def forgetting(
     dims = ("arm", "step", by)
     variables: dict[str, Any] = {n: (dims, out[n]) for n in ("effect", "low", "high", "perplexity")}
     variables["perplexity_baseline"] = (by, out["perplexity_baseline"])
+    arms = text_array(trained["arm"].to_numpy()).tolist()
+    if "region" in arms:
+        beyond = _changes(loss, loss[arms.index("region")], trained, by, n_bootstrap, seed)
+        for name, of in (("excess", "effect"), ("excess_low", "low"), ("excess_high", "high")):
+            variables[name] = (dims, beyond[of])
     if "right" in trained:
         variables["accuracy"] = (("arm", "step"), trained["right"].mean("item").to_numpy())
     return xr.Dataset(
@@ -196,23 +203,24 @@ def forgetting(
 def _changes(
     loss: Float64, baseline: Float64, ds: xr.Dataset, by: str, n_bootstrap: int, seed: int
 ) -> dict[str, npt.NDArray[Any]]:
-    """Compare losses (a, b, prompt), summed over tokens, with those of a baseline (prompt)."""
+    """Compare losses (a, b, prompt), summed over tokens, with a baseline's, (prompt) or (b, prompt)."""
     if by not in ds.coords or ds[by].dims != ("prompt",):
         labels = sorted(str(c) for c in ds.coords if ds[c].dims == ("prompt",))
         raise InputError(f"there is no label {by!r} of the prompts; there are {labels}")
     order = np.argsort(text_array(ds["prompt"].to_numpy()), kind="stable")
     values, code = np.unique(text_array(ds[by].to_numpy())[order], return_inverse=True)
     flat = loss.reshape(-1, loss.shape[-1])[:, order]
+    before = np.broadcast_to(baseline, loss.shape).reshape(flat.shape)[:, order]
     n = ds["n_scored"].to_numpy().astype(np.float64)[order]
     measured = Measured(flat, n, code, values)
-    change = flat - baseline[order]
+    change = flat - before
     effect = per_item(change, measured)
     low, high = intervals(*bootstrap(change, measured, n_bootstrap, seed))
-    base = per_item(baseline[None, order], measured)[0]
+    base = per_item(before, measured)
     shape = (*loss.shape[:2], len(values))
     out = {"effect": effect, "low": low, "high": high, "perplexity": np.exp(base + effect)}
     return {name: v.reshape(shape) for name, v in out.items()} | {
-        "perplexity_baseline": np.exp(base), "values": values.astype(object),
+        "perplexity_baseline": np.exp(base[0]), "values": values.astype(object),
     }  # fmt: skip
 
 

@@ -86,6 +86,11 @@ def _wilson(share: Float64, n: int) -> tuple[Float64, Float64]:
     return (centre - half) / (1 + square), (centre + half) / (1 + square)
 
 
+def _beyond(cell: xr.Dataset) -> str:
+    excess, low, high = (float(cell[v]) for v in ("excess", "excess_low", "excess_high"))
+    return f"; {decimal(excess)} more than with the region frozen, {span(low, high)}"
+
+
 def _end(ds: xr.Dataset, arms: list[str]) -> Table:
     by = str(ds.attrs["by"])
     conditions = [str(c) for c in ds[by].to_numpy()]
@@ -102,6 +107,7 @@ def _end(ds: xr.Dataset, arms: list[str]) -> Table:
         cells = [Cell(share(float(last["accuracy"][i]), 1))] if has_probe else []
         for j, condition in enumerate(conditions):
             hint = f"{decimal(effect[i, j])} nats per token, {span(low[i, j], high[i, j])}"
+            hint += _beyond(last.isel({"arm": i, by: j})) if "excess" in last and arm != "region" else ""
             cells.append(
                 heat_cell(
                     decimal(float(perplexity[i, j])), float(effect[i, j]), limit, palette="Oranges",

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from actome.analyze.components.ica import group_ica
-from actome.analyze.components.null import Null
+from actome.analyze.components.null import judged
 from actome.store.phantom import phantom
 
 
@@ -31,10 +32,29 @@ def match(result, ds):
     return similarity.max(axis=0), similarity.argmax(axis=0)
 
 
-def test_null__p_is_the_larger_share_of_draws_that_gave_as_much():
-    null = Null(np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 3.0]))
-    p = null.p_value(np.array([0.5, 0.25, 0.5]), np.array([5.0, 5.0, 0.5]))
-    np.testing.assert_allclose(p, [1 / 4, 2 / 4, 1])
+def compared(null_stability, null_departure, dims):
+    """Three components beside chance."""
+    each = {"stability": [0.5, 0.25, 0.5], "departure": [5.0, 5.0, 0.5], "split_half": [np.nan, 0.9, 0.9]}
+    draws = {"null_stability": (dims, null_stability), "null_departure": (dims, null_departure)}
+    return judged(xr.Dataset({k: ("component", v) for k, v in each.items()} | draws))
+
+
+def test_judged__p_is_the_larger_share_of_draws_that_gave_as_much():
+    result = compared([0.1, 0.2, 0.3], [1.0, 2.0, 3.0], "draw")
+    np.testing.assert_allclose(result["p_value"], [1 / 4, 2 / 4, 1])
+
+
+def test_judged__a_draw_gives_the_most_of_all_windows():
+    both = np.array([[0.1, 0.2, 0.3], [0.4, 0.1, 0.1]]), np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 6.0]])
+    result = compared(*both, ("of_window", "draw"))
+    np.testing.assert_allclose(result["p_value"], [2 / 4, 3 / 4, 1])
+
+
+def test_judged__halves_that_differ_are_no_network_but_where_they_cannot_say():
+    draws = np.linspace(0, 0.2, 19), np.linspace(0, 0.2, 19)
+    assert compared(*draws, "draw")["is_network"].to_numpy().tolist() == [True] * 3
+    again = compared(*draws, "draw").assign(split_half=("component", [np.nan, 0.4, 0.5]))
+    assert judged(again)["is_network"].to_numpy().tolist() == [True, False, True]
 
 
 def test_null__rejects_noise_and_keeps_what_is_planted():
@@ -82,6 +102,13 @@ def found_in_noise(seeds, mode, change=lambda ds: ds):
 @pytest.mark.parametrize("mode", ["spatial", "temporal"])
 def test_null__has_no_network_in_noise_in_95_percent_of_runs(mode):
     assert found_in_noise(range(60), mode) <= 3
+
+
+@pytest.mark.slow
+def test_null__has_no_network_in_noise_of_eight_windows():
+    made = (noise(seed, n_layers=8, n_neurons=75) for seed in range(40))
+    found = [group_ica(ds, n_components=4, n_runs=6, window=1)["is_network"].any() for ds in made]
+    assert np.sum(found) <= 2
 
 
 @pytest.mark.slow

@@ -168,6 +168,12 @@ def test_forgetting__is_the_change_since_the_first_step(swept):
     curves = forgetting(trained, n_bootstrap=5)
     np.testing.assert_allclose(curves["effect"].sel(arm="none"), [[0] * 3, [6] * 3], atol=1e-12)
     np.testing.assert_allclose(curves["accuracy"], [[0.5, 1.0]] * 2)
+    np.testing.assert_allclose(curves["excess"].sel(arm="region"), 0)
+    np.testing.assert_allclose(
+        curves["excess"].sel(arm="none"), (curves["effect"].diff("arm") * -1)[0], atol=1e-12
+    )
+    assert (curves["excess_low"] <= curves["excess_high"]).where(curves["excess_low"].notnull(), True).all()
+    assert "excess" not in forgetting(trained.sel(arm=["none"]), n_bootstrap=5)
     with pytest.raises(InputTypeError, match="train_frozen"):
         forgetting(swept.drop_vars("loss"))
     with pytest.raises(InputError, match="lacks step 0"):

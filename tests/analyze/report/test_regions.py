@@ -1,10 +1,13 @@
 """The sections on regions of parameters: what is shown of results of every kind."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
 from statsmodels.stats.proportion import proportion_confint
 
+import actome
 from actome.analyze.report.forgetting import _mean, _wilson
 
 from .test_report import page
@@ -100,6 +103,11 @@ def test_forgettings__show_the_arms_with_or_without_a_probe(out):
     assert "nothing frozen" in shown.text and "16.5" in shown.text and "6.07" in shown.text
     assert "knowledge against language" not in shown.text
     assert "mean of the others" in shown.text and "b, trained on" in shown.text
+    excess = {v: (dims, effect - effect[1] + shift) for v, shift in (("excess", 0), ("excess_low", -0.1))}
+    beside = ds.assign(excess | {"excess_high": (dims, effect - effect[1] + 0.1)})
+    html = Path(actome.report(beside, out=out)).read_text(encoding="utf-8")
+    assert html.count("more than with the region frozen") == 2
+    assert "0.250 more than with the region frozen" in html
     asked = ds.assign(accuracy=(("arm", "step"), [[0.5, 0.25], [0.5, 0.5]]))
     text = page(asked, out=out).text
     assert "knowledge against language" in text and "25.0 %" in text
