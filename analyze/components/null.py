@@ -72,6 +72,7 @@ def judged(components: xr.Dataset) -> xr.Dataset:
         With `stability`, `departure`, `split_half`, and `null_stability` and `null_departure` of dims draw,
         and of_window where there are several.
     """
+
     def share(name: str) -> xr.DataArray:
         null = components[f"null_{name}"]
         most = null.max([d for d in null.dims if d != "draw"])
