@@ -10,6 +10,8 @@ from scipy.special import ndtri_exp
 
 from ..store.errors import InputError, InputTypeError
 from ..store.moments import Float64
+from ..store.provenance import ORIGIN
+from ..store.selection import Selection
 from .expressions import parse_contrast, regressor_position
 from .fitting.sandwich import Basis, satterthwaite_dof
 
@@ -21,6 +23,7 @@ _ASSUMPTIONS = {
     "ar1": "a token's noise remembers the token before and nothing else, so that prompts do not differ",
     "ols": "all tokens are independent and vary alike, which tokens of one prompt do not",
 }
+_KEPT = ("formula", "confounds", "measure", "noise", "unit", *ORIGIN, "level", "actome")
 _ROUNDING = 1e-8  # degrees of freedom below which there are none
 
 
@@ -74,8 +77,7 @@ def compute_contrast(fit: xr.Dataset, contrast: str | Mapping[str, float] | npt.
             f"the {len(weights)} rows of the contrast are linearly dependent; leave the redundant out"
         )
     out = _t_contrast(fit, weights) if weights.ndim == 1 else _f_contrast(fit, weights)
-    keep = ("formula", "measure", "noise", "unit", "source", "source_name", "site", "level", "actome")
-    attrs = {k: fit.attrs[k] for k in keep if k in fit.attrs}
+    attrs = {k: fit.attrs[k] for k in _KEPT if k in fit.attrs}
     title = contrast if isinstance(contrast, str) else _describe(weights, names)
     return out.assign_attrs(
         attrs,
@@ -84,7 +86,7 @@ def compute_contrast(fit: xr.Dataset, contrast: str | Mapping[str, float] | npt.
         contrast=title,
         weights=weights.tolist(),
         regressors=names,
-        selected_on=[str(p) for p in fit["prompt"].to_numpy()],
+        **Selection.made(fit).attrs,
     )
 
 
@@ -166,7 +168,7 @@ def degrees_of_freedom(fit: xr.Dataset, weights: Float64) -> float:
     if np.isnan(dof):
         raise InputError(
             "one prompt alone determines the contrast, so nothing tells how prompts vary there; "
-            "record more prompts of the condition, or fit with noise='ols'"
+            "record more prompts of the condition, or fit with noise='ols' (--noise ols)"
         )
     dof -= len(np.atleast_2d(weights)) - 1
     if dof < _ROUNDING:

@@ -17,6 +17,7 @@ from ..store.blocks import level_of, prompt_level, with_tokens
 from ..store.errors import InputError
 from ..store.moments import Float64, Measure, check_measure
 from ..store.provenance import source_attrs
+from ..store.selection import Selection
 from .design import design_matrix
 from .design.drift import Drift
 from .fitting.moment_fit import fit_moments
@@ -41,7 +42,7 @@ def fit_glm(
     measure: Measure = "magnitude",
     noise: Noise = "cluster",
     unit: Literal["token", "prompt"] = "token",
-    confounds: Sequence[str] = ("run",),
+    confounds: Sequence[str] | None = None,
     drift: Drift | None = None,
     kernel: Sequence[float] | None = None,
     weights: str | None = None,
@@ -68,7 +69,7 @@ def fit_glm(
         "token": every token is a row; "prompt": every prompt is one row, its mean.
     confounds
         Labels or variables of tokens (``token_position``, ``log_frequency``, ``n_tokens``) whose effects
-        are removed; one that the recording lacks is left out.
+        are removed, in place of ``("run",)``, which is removed where there are runs and nothing is given.
     drift, kernel
         Slow changes over the prompts of a run, and a kernel along tokens; see `design_matrix`.
     weights
@@ -92,7 +93,8 @@ def fit_glm(
     count : (prompt), rows that each prompt contributes
     weight : (prompt), where `weights` is given
 
-    attrs ``conditions`` lists the regressors that are cell means.
+    attrs ``conditions`` lists the regressors that are cell means, ``confounds`` what was removed,
+    ``selected_on`` and ``selected_texts`` the prompts and short digests of their texts.
 
     Raises
     ------
@@ -139,13 +141,14 @@ def fit_glm(
             "measure": measure,
             "noise": noise,
             "unit": unit,
-            "confounds": list(confounds),
+            "confounds": design.attrs["confounds"],
             **{k: v for k in ("drift", "kernel") if (v := design.attrs[k]) is not None},
             **({"weights": weights} if weights else {}),
             "conditions": design.attrs["conditions"],
             "level": level,
             "rank": basis.rank,
             "rows": basis.n_rows,
+            **Selection.of(ds).attrs,
             **source_attrs(ds.attrs),
         },
     )

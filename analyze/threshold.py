@@ -2,9 +2,10 @@
 
 import math
 import numbers
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +13,15 @@ import scipy.stats
 import xarray as xr
 
 from .. import _version
-from ..store.errors import InputError, InputTypeError
+from ..store.errors import ActomeError, InputError, InputTypeError
 from ..store.moments import Float64
+from ..store.provenance import ORIGIN
+from ..store.selection import SELECTION
 from .corrections import corrected
+from .valueless import warn_of_valueless
 
 Bool = npt.NDArray[np.bool_]
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ def check_fraction(name: str, value: float) -> None:
 
 
 Control = Literal["fdr", "by", "bonferroni", "maxt"] | P | Z | Top
+_TYPED: Mapping[str, Callable[..., P | Z | Top]] = {"p": P, "z": Z, "top": Top}
 
 # what a control's error rate rests on, beside p-values that are each right
 _ASSUMPTIONS = {
@@ -112,6 +118,11 @@ def threshold(
         ``selected_on``, the prompts that took part, and ``assumption``, what the control's error rate
         rests on; ``alpha`` only where the control is a named one.
 
+    Warns
+    -----
+    UserWarning
+        Neurons have no effect either, as activations of theirs are not finite.
+
     Raises
     ------
     InputError
@@ -128,7 +139,12 @@ def threshold(
     keep = _rule(control, alpha)
     if control == "maxt":
         _check_corrected(stat_map, two_sided)
-    ds = stat_map[[v for v in ("stat", "p_value", "z_score", "p_corrected") if v in stat_map]].compute()
+    names = ("stat", "p_value", "z_score", "p_corrected", "effect")
+    ds = stat_map[[v for v in names if v in stat_map]].compute()
+    if "effect" in ds:  # which a neuron that never varies has too
+        has_value = abs(ds["effect"]) < np.inf
+        lacking = ~has_value.all([d for d in has_value.dims if d not in ("layer", "neuron")])
+        warn_of_valueless(int(lacking.sum()), lacking.size, stacklevel=2)
     stat, p, z = one_tail(ds, two_sided)
     if control == "maxt":
         p = ds["p_corrected"].where(stat > 0)  # the sides that count
@@ -140,12 +156,65 @@ def threshold(
         vectorize=True,
         output_dtypes=[bool],
     )  # fmt: skip
-    names = ("measure", "noise", "source", "source_name", "site", "contrast", "selected_on")
-    attrs = {k: v for k, v in stat_map.attrs.items() if k in names}
+    kept = ("measure", "noise", *ORIGIN, "contrast", *SELECTION)
+    attrs = {k: v for k, v in stat_map.attrs.items() if k in kept}
     out: xr.DataArray = mask.rename("mask").assign_attrs(
         attrs, kind="mask", two_sided=two_sided, actome=_version.__version__, **_terms(control, alpha, ds)
     )
     return out
+
+
+def read_control(text: str) -> Control:
+    """Read a control as a command is given it: a name, or a typed threshold as Python has it.
+
+    >>> read_control("fdr"), read_control("Top(0.01)"), read_control(repr(Z(3.1)))
+    ('fdr', Top(fraction=0.01), Z(value=3.1))
+
+    Raises
+    ------
+    InputError
+        It is no control, or its number is not allowed.
+    """
+    for name in ("fdr", "by", "bonferroni", "maxt"):
+        if text == name:
+            return name
+    typed = read_typed(text, _TYPED)
+    if typed is None:
+        raise InputError(
+            "the control is fdr, by, bonferroni, maxt, or a threshold such as P(0.001), Z(3.1) or Top(0.01), "
+            f"got {text!r}"
+        )
+    return typed
+
+
+def read_typed(text: str, kinds: Mapping[str, Callable[..., Kind]]) -> Kind | None:
+    """Read a typed threshold as it is written in Python, or as results keep it; None if it is none of these.
+
+    Parameters
+    ----------
+    kinds
+        What makes each, by its name in small letters.
+
+    Raises
+    ------
+    InputError
+        Its numbers are not allowed.
+    """
+    written = re.fullmatch(r"\s*(\w+)\s*\(([^()]*)\)\s*", text)
+    kind = kinds.get(written[1].lower()) if written else None
+    if written is None or kind is None:
+        return None
+    try:
+        given = [_number(part.partition("=")[2] or part) for part in written[2].split(",") if part.strip()]
+        return kind(*given)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ActomeError):
+            raise
+        return None  # not a number, or too many of them
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.strip().isdecimal() else float(text)
 
 
 def check_stat_map(stat_map: xr.Dataset, who: str) -> None:

@@ -7,6 +7,7 @@ from ..store.blocks import level_of, valid_tokens
 from ..store.errors import InputError, InputTypeError
 from ..store.moments import Float64
 from ..store.provenance import source_attrs
+from ..store.selection import Selection
 
 _LABELS = ("condition", "block", "run")
 
@@ -70,7 +71,7 @@ def time_course(ds: xr.Dataset, fit: xr.Dataset, *, layer: int, neuron: int) -> 
             "neuron": neuron,
             "measure": fit.attrs["measure"],
             "formula": fit.attrs["formula"],
-            "selected_on": [str(p) for p in fit["prompt"].to_numpy()],
+            **Selection.made(fit).attrs,
             **source_attrs(ds.attrs),
         },
     )

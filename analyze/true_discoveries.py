@@ -8,6 +8,8 @@ import xarray as xr
 from .. import _version
 from ..store.errors import InputError, InputTypeError
 from ..store.moments import Float64
+from ..store.provenance import ORIGIN
+from ..store.selection import SELECTION
 from .threshold import Bool, check_fraction, check_stat_map, one_tail
 
 _TIES = 1 + 1e-12  # of alpha: rounding must not part a permutation's p from the bound that it equals
@@ -78,7 +80,7 @@ def true_discoveries(
         input_core_dims=[over, over, []], vectorize=True, output_dtypes=[np.int64],
     )  # fmt: skip
     size = inside.sum(over)
-    names = ("measure", "noise", "source", "source_name", "site", "contrast", "selected_on")
+    names = ("measure", "noise", *ORIGIN, "contrast", *SELECTION)
     return xr.Dataset(
         {
             "discoveries": discoveries,

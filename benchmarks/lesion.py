@@ -94,7 +94,7 @@ def without_first_layers(module: Any) -> list[Any]:
 
 
 def ours(subject: Subject, ids: Any, masks: Masks, *, prefix: bool = True, batch: bool = True) -> None:
-    prompts = PromptBatch(subject, ids, ByPrompt(0, range(len(ids)), [""] * len(ids)))
+    prompts = PromptBatch(subject, ids, ByPrompt(0, [""] * len(ids)))
     groups = None
     if not batch:
         groups = [Group((i,), subject.n_skipped(mask)) for i, mask in enumerate(masks)]

@@ -138,7 +138,7 @@ class Generation:
     token_id
         (prompt, token) of the prompts, right-padded with -1.
     prompts
-        Their numbers in the paradigm.
+        Their numbers in the paradigm, or others that stand for them: what is drawn belongs to these.
     sampling
         How tokens are chosen.
     """

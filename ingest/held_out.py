@@ -1,23 +1,28 @@
 """Texts that evaluate a network or a region took no part in selecting it."""
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Sequence
 
 from ..store.errors import InputError
 from ..store.paradigm import Paradigm
+from ..store.selection import Selection
 
 
-def held_out(paradigm: Paradigm, selected_on: Collection[str] | None, what: str) -> Paradigm:
-    """Leave out the prompts that selected something.
+def held_out(
+    paradigm: Paradigm, selected: Selection | None, what: str, *, silent: Sequence[str] = ()
+) -> Paradigm:
+    """Leave out the prompts that selected something, by their texts where these are known, else by their ids.
 
     Parameters
     ----------
     paradigm
         What is to evaluate it.
-    selected_on
-        The ids of the prompts that took part; None where nothing says.
+    selected
+        The prompts that took part; None where nothing says.
     what
         It, in the plural, for the messages.
+    silent
+        Names of those among them that do not say, where others do.
 
     Raises
     ------
@@ -27,19 +32,22 @@ def held_out(paradigm: Paradigm, selected_on: Collection[str] | None, what: str)
     Warns
     -----
     UserWarning
-        Nothing says which prompts selected it.
+        Nothing says which prompts selected it, or some of it.
     """
-    if selected_on is None:
+    if selected is None or silent:
+        which = " ".join([what, ", ".join(map(repr, silent))]).strip()
+        left_out = "those of the others alone are left out" if silent else "none is left out"
         warnings.warn(
-            f"the {what} do not say which prompts selected them (attrs['selected_on']), so none is left out; "
+            f"the {which} do not say which prompts selected them (attrs['selected_on']), so {left_out}; "
             "effects on prompts that took part are too large. Give the list, [] if there was none",
             stacklevel=4,
         )
-    selected = set() if selected_on is None else {str(p) for p in selected_on}
-    left = [p for p in paradigm.table["prompt"] if p not in selected]
-    if not left:
+    out = (selected or Selection()).shared(Selection.of(paradigm.table))
+    if out.all():
+        by_id = not any(text for _, text in (selected or Selection()).prompts)
         raise InputError(
             f"every prompt of the paradigm took part in selecting the {what}; "
             "select on some runs and score the others, or give other prompts"
+            + (" (their ids tell this: if the texts are others, give the prompts other ids)" if by_id else "")
         )
-    return paradigm if len(left) == len(paradigm) else paradigm.select(prompt=left)
+    return paradigm.select(prompt=paradigm.table["prompt"][~out].tolist()) if out.any() else paradigm

@@ -15,6 +15,7 @@ from ..store.errors import InputError
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
 from ..store.provenance import library_versions, now
+from ..store.selection import Selection
 from ..store.tensors import TensorWriter, allocate_tensors, is_allocated
 from ..store.trees import open_tree
 from ..store.unit_archive import check_place
@@ -131,7 +132,7 @@ def importance(
                 "loss": "mean over the scored tokens of a condition, nats",
                 "inputs": inputs,
                 "batch_tokens": batch_tokens or _fitting_tokens(loaded, longest),
-                "selected_on": [str(p) for p in paradigm.table["prompt"]],
+                **Selection.of(paradigm.table).attrs,
                 "licence": paradigm.licence,
                 "environment": library_versions(),
                 "created": now(),

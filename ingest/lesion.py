@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 from torch import nn
 
-from ..store.arguments import whole_number
+from ..store.arguments import check_seed, true_or_false
 from ..store.errors import InputError, InputTypeError
 from .lesions.change import Change, Target, changed
 from .lesions.draws import InOrder
@@ -80,6 +80,8 @@ def lesion(
     listed = _listed(mask) if isinstance(mask, (list, tuple)) else [dict(zip(_OPTIONS, given, strict=True))]
     for options in listed:
         check_kind(options.get("kind", "zero"), options.get("amount"), options.get("reference"))
+        options["seed"] = check_seed(options.get("seed", 0))
+        options["keep_only"] = true_or_false(options.get("keep_only", False), "keep_only")
     loaded = load_model(model)
     prepared = [_prepared(loaded, **options) for options in listed]  # all checked before one is applied
     with ExitStack() as stack:
@@ -114,7 +116,6 @@ def _prepared(
     seed: int = 0,
 ) -> Any:
     """Make the context of one lesion, with all that its hooks need."""
-    seed = whole_number(seed, "seed", least=0)
     taps = find_taps(loaded.module, site)
     shape = (len(taps), taps[0].width)
     full = full_mask(mask, *shape, site)

@@ -9,8 +9,7 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from ..store.archive import array_of, open_group, sites_of
-from ..store.archive import open as open_recording
+from ..store.archive import array_of, open_group, open_so_far, sites_of
 from ..store.errors import ActomeError, DamagedError, InputError
 from ..store.location import Location
 from ..store.paradigm import Paradigm
@@ -45,9 +44,9 @@ class Recorded:
         self.provenance = _provenance(self.location, group)
         self.inputs: dict[str, Any] = self.provenance["inputs"]
         name, sites = str(self.location), sites_of(group)
-        self.moments = {site: open_recording(name, site=site, level="prompt") for site in sites}
+        self.moments = {site: open_so_far(name, site=site, level="prompt") for site in sites}
         has_cube = self.inputs["keep"] == "full"
-        self.cubes = {site: open_recording(name, site=site, level="token") for site in sites if has_cube}
+        self.cubes = {site: open_so_far(name, site=site, level="token") for site in sites if has_cube}
         self._root = open_group(self.location, group, None, {"prompt": array_of(group, "recorded").chunks[0]})
         self.numbers = np.flatnonzero(self._root["recorded"].to_numpy())
         first = self.moments[sites[0]]

@@ -11,7 +11,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from ..store.allocate import allocate, discard, is_allocated
-from ..store.archive import open as open_recording
+from ..store.archive import open_so_far
 from ..store.arguments import whole_number
 from ..store.errors import InputError, InputTypeError
 from ..store.index.build import is_current, write_index
@@ -48,7 +48,10 @@ def prepare(
     paradigm = as_paradigm(paradigm)
     location = Location.of(out)
     if is_allocated(location) and not resume:
-        raise InputError(f"{location} holds a recording already; choose another path, or resume=True")
+        raise InputError(
+            f"{location} holds a recording already; choose another path, or go on with it: resume=True "
+            "(--resume)"
+        )
     if not location.exists():
         location.check_new()
     loaded = load_model(model, device=device, trust_remote_code=trust_remote_code)
@@ -132,7 +135,8 @@ class Recorder:
             remedy="record with dtype='float32' to keep them",
             cause=": the model overflows or holds NaN weights",
         )
-        return open_recording(str(self.location), site=next(iter(self.plan.taps)))
+        # of a part, the others may still be at work
+        return open_so_far(str(self.location), site=next(iter(self.plan.taps)))
 
     def _record(self, progress: bool) -> RecordingWriter:
         forecast = self.forecast(timed=False)
@@ -140,7 +144,7 @@ class Recorder:
             raise InputError(
                 f"the recording needs up to {size(forecast.n_bytes)}, and the disk of {self.location} has "
                 f"{size(forecast.free_bytes or 0)} free; choose fewer layers, neurons or tokens, "
-                "keep='summary', or another disk"
+                "keep='summary' (--keep summary), or another disk"
             )
         writer = self._writer() or self._create(forecast.dtype)
         try:
@@ -149,7 +153,7 @@ class Recorder:
             if self.part is not None:
                 raise InputError(
                     f"an activation is larger than float16 holds; remove {self.location} and record again "
-                    "with dtype='float32'"
+                    "with dtype='float32' (--dtype float32)"
                 ) from None
             warnings.warn(
                 f"an activation is larger than float16 holds: {self.location} is begun again in float32",

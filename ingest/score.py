@@ -7,20 +7,24 @@ from math import prod
 import xarray as xr
 from tqdm import tqdm
 
-from ..store.arguments import whole_number
+from ..store.arguments import check_seed, true_or_false, whole_number
 from ..store.location import Location
 from ..store.paradigm import Paradigm, as_paradigm
+from ..store.provenance import unfinished_of
+from ..store.selection import Selection
 from ..store.unit_archive import UnitArchive, check_place, make_units
 from .forward import Sampling
 from .held_out import held_out
+from .labels import OF_CHOICES, check_labels
 from .lesions.change import Change
 from .lesions.kinds import Kind, as_doses, check_kind
 from .lesions.masks import Mask
-from .lesions.reference import mean_activation
+from .lesions.reference import mean_activation, reference_identity
 from .models import LoadedModel, ModelLike, load_model
 from .recorder import Part, checked_part
 from .scoring.choices import Choices, Continuations
-from .scoring.lesions import as_networks, list_lesions, selected_on, selectivity_maps, spread
+from .scoring.doubts import warn_of_another_model, warn_of_empty
+from .scoring.lesions import as_networks, list_lesions, selection_of, selectivity_maps, spread
 from .scoring.plan import Asked, ScorePlan, check_scorable
 from .scoring.readings import Reading
 from .scoring.units import UnitScorer
@@ -56,8 +60,10 @@ def score(
 ) -> xr.Dataset:
     """Score a paradigm without a lesion, under each network's lesion, and under its matched controls.
 
-    Prompts that selected a network never score it: those in ``masks.attrs["selected_on"]`` are left
-    out; masks that lack it give a warning.
+    Prompts that selected a network never score it: those in ``masks.attrs["selected_on"]`` are left out,
+    by their texts where ``masks.attrs["selected_texts"]`` has digests of these, as results of analyses do,
+    else by their ids. Of several masks the prompts of all are left out; those that lack the list give a
+    warning.
 
     An interrupted run goes on where it stopped when the same call is made again; a finished one is opened
     at once. Lesions share forward passes, and each pass leaves out the blocks before the first layer that
@@ -96,7 +102,8 @@ def score(
         text what was read is kept (the cache of keys and values); one lesion runs at a time, from the first
         block on, since texts differ from the first token that a lesion changes.
     seed
-        Draws the controls, the noise, the samples and the weights of the untrained copies.
+        Draws the controls, by the names of their networks; the noise and the samples, by the ids of the
+        prompts; and the weights of the untrained copies.
     part
         (k, n): this process is the k-th of n, from 0, that score into one archive together. Each takes
         every n-th unit, the last to end finalises; the one with k = 0 begins.
@@ -134,16 +141,24 @@ def score(
 
         A process that scored its part while others have not ends with NaN where they will write.
 
+    Warns
+    -----
+    UserWarning
+        Masks do not say which prompts selected them; a network has no neuron; or the masks or the reference
+        come from a model of other weights, which attrs keep too (``other_weights``).
+
     Raises
     ------
     InputError, InputTypeError
         A mask does not fit the model or the site, two networks have one name, the reference is of
-        another site, no prompt is left or none has a second token, or `out` cannot be written or
-        holds other scores.
+        another site, a label of the prompts has a name that the scores need, no prompt is left or none
+        has a second token, or `out` cannot be written or holds other scores.
     """
     networks = as_networks(masks)
-    for option, value in (("controls", controls), ("seed", seed), ("untrained", untrained)):
-        whole_number(value, option, least=0)
+    controls = whole_number(controls, "controls", least=0)
+    untrained = whole_number(untrained, "untrained", least=0)
+    max_new_tokens = whole_number(max_new_tokens, "max_new_tokens", least=0)
+    seed, keep_only = check_seed(seed), true_or_false(keep_only, "keep_only")
     doses = as_doses(amount)
     for dose in doses:
         check_kind(kind, dose, reference)
@@ -151,9 +166,12 @@ def score(
     sampling = Sampling(max_new_tokens, temperature, top_p, seed) if max_new_tokens else None
     location = Location.of(out)
     check_place(location, "scores", "scores")
+    paradigm = as_paradigm(paradigm)
+    check_labels(paradigm, "scores", OF_CHOICES if "choices" in paradigm.table else ())
     loaded = load_model(model, device=device)
     with loaded.evaluating():
-        paradigm = held_out(as_paradigm(paradigm), selected_on(networks), "masks")
+        selected, silent = selection_of(networks)
+        paradigm = held_out(paradigm, selected, "masks", silent=silent)
         taps = find_taps(loaded.module, site)
         shape = (len(taps), taps[0].width)
         targets = spread(networks, shape, site)
@@ -162,19 +180,26 @@ def score(
         readings = tuple(name for name, is_wanted in wanted.items() if is_wanted)
         asked = _asked(loaded, paradigm, readings, sampling, untrained)
         check_scorable(loaded, tokens, asked)
+        change = Change.of(kind, reference, shape, site, seed)
+        magnitude, identity = None, {}
+        if reference is not None:
+            magnitude = mean_activation(reference, shape, site, magnitude=True)
+            identity = reference_identity(reference, magnitude, change.digest())
         lesions = list_lesions(
             targets,
             doses,
-            magnitude=None if reference is None else mean_activation(reference, shape, site, magnitude=True),
+            magnitude=magnitude,
             selectivity=selectivity_maps(selectivity, list(targets), shape),
             controls=controls,
             seed=seed,
         )
-        change = Change.of(kind, reference, shape, site, seed)
         plan = ScorePlan(loaded, paradigm, tokens, lesions, keep_only, site, kind, change, seed, asked)
-        inputs = plan.inputs(reference, doses)
+        inputs = plan.inputs(identity, doses)
+        warn_of_empty(targets, keep_only=keep_only)
         source = getattr(networks, "attrs", {})
-        known = _sources(source, selected_on(networks))
+        known = _sources(source, selected)
+        known |= unfinished_of(source, {} if reference is None else reference.attrs)
+        known |= warn_of_another_model(networks, reference, inputs["weights_digest"])
         return make_units(
             location, inputs, "scores", lambda: plan.allocation(known),
             lambda archive: _score_units(plan, archive, part, progress), part=part,
@@ -193,12 +218,12 @@ def _asked(
     return Asked(readings, choices, rows, sampling, untrained)
 
 
-def _sources(attrs: Mapping[str, object], selected: set[str] | None) -> dict[str, object]:
+def _sources(attrs: Mapping[str, object], selected: Selection | None) -> dict[str, object]:
     """Say where the masks come from, for the attributes of the scores."""
     source = attrs.get("source") or attrs.get("derived_from")
     derived = [source] if isinstance(source, str) else list(source) if isinstance(source, list) else []
     out: dict[str, object] = {"derived_from": derived} if derived else {}
-    return out if selected is None else {**out, "selected_on": sorted(selected)}
+    return out if selected is None else {**out, **selected.attrs}
 
 
 def _score_units(plan: ScorePlan, archive: UnitArchive, part: Part | None, progress: bool | None) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from .decoding import ShardedArray
 from .errors import InputError, InputTypeError
 from .location import Location, quiet_zarr
 from .moments import valid_tokens
-from .provenance import library_versions, now
+from .provenance import library_versions, now, unfinished_of
 from .writer import RecordingWriter
 
 Level = Literal["token", "prompt"]
@@ -54,8 +55,15 @@ def open(
     -------
     Dataset
         Of a recording, the recorded prompts only, in shard-sized chunks, the labels as
-        coordinates. Of a result, what was saved; a DataTree comes back as a DataTree. Arrays of one
-        dimension (labels, the numbers of layers and neurons, ``count``) are in memory, all others lazy.
+        coordinates. Where prompts are still missing, attrs say how many are there (``unfinished``), and so
+        do those of results computed from it. Of a result, what was saved; a DataTree comes back as a
+        DataTree. Arrays of one dimension (labels, the numbers of layers and neurons, ``count``) are in
+        memory, all others lazy.
+
+    Warns
+    -----
+    UserWarning
+        Not every prompt of the recording is recorded: it was interrupted, or is still being made.
 
     Raises
     ------
@@ -65,13 +73,29 @@ def open(
     MissingFileError, UnknownNameError
         The path or name leads nowhere.
     """
+    ds = open_so_far(name_or_path, site=site, level=level, catalog=catalog)
+    if ds.attrs.get("kind") == "recording" and "unfinished" in ds.attrs:
+        goes_on = "inputs" in ds.attrs.get("provenance", {})
+        remedy = "give the same command again to go on" if goes_on else "remove it and save it again"
+        warnings.warn(f"only {ds.attrs['unfinished']} are recorded; {remedy}", stacklevel=2)
+    return ds
+
+
+def open_so_far(
+    name_or_path: str | os.PathLike[str],
+    *,
+    site: str | None = None,
+    level: Level | None = None,
+    catalog: CatalogLike | None = None,
+) -> xr.Dataset:
+    """Open as `open` does, without a warning where prompts are still missing: for who knows, or says so."""
     if level not in (None, "token", "prompt"):
         raise InputError(f"level must be 'token', 'prompt' or None, got {level!r}")
     location = Location.of(resolve(name_or_path, catalog))
     group = location.group()
     if group.attrs.get("kind") != "recording":
         return _open_result(location, group, site, level)
-    recorded, sites = _recorded(group), sites_of(group)
+    recorded, sites = recorded_in(group), sites_of(group)
     if not recorded.any() or not sites:
         raise InputError(f"{location.name} has no recorded prompts yet")
     site = _choose_site(location, sites, site)
@@ -79,7 +103,7 @@ def open(
     if level == "token" and not has_cube:
         raise InputError(
             f"{location.name} holds the moments of each prompt, not the cube; open it with level='prompt', "
-            "or record it with keep='full'"
+            "or record it with keep='full' (--keep full)"
         )
     if level == "prompt" or not has_cube:
         ds = open_group(location, group, f"{site}/summary", _merged_chunks(group, f"{site}/summary/mean"))
@@ -89,13 +113,13 @@ def open(
         ds = open_group(location, group, site, _chunks(group, f"{site}/activation"))
         ds = ds.set_coords([v for v in ("hook_name",) if v in ds])
     ds = _join_labels(ds, location, group)
-    if not recorded.all():
-        ds = _keep_units(ds, recorded, _unit(group))
-    else:
+    name = location.name.removesuffix(".zip").removesuffix(".zarr")
+    if recorded.all():
         _remember(ds, Opened(str(location), site, str(group.attrs.get("manifest_digest", ""))))
-    return ds.assign_attrs(
-        group.attrs.asdict(), site=site, name=location.name.removesuffix(".zip").removesuffix(".zarr")
-    )
+        return ds.assign_attrs(group.attrs.asdict(), site=site, name=name)
+    ds = _keep_units(ds, recorded, _unit(group))
+    unfinished = f"{ds.sizes['prompt']} of {len(recorded)} prompts of {name}"
+    return ds.assign_attrs(group.attrs.asdict(), site=site, name=name, unfinished=unfinished)
 
 
 @dataclass(frozen=True)
@@ -134,7 +158,7 @@ def _open_result(location: Location, group: zarr.Group, site: str | None, level:
     if "kind" not in group.attrs and location.name in schema.SITES:
         raise InputError(
             f"{location} is a site of a recording, not an entry of its own; open the recording with "
-            f"site={location.name!r}"
+            f"site={location.name!r} (--site {location.name})"
         )
     if site is not None or level is not None:
         raise InputError(f"{location.name} is a result; only a recording has a site and a level")
@@ -154,8 +178,8 @@ def sites_of(group: zarr.Group) -> list[str]:
     return [site for site in schema.SITES if site in group]
 
 
-def _recorded(group: zarr.Group) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which prompts are complete: (prompt,); none while the recording is being created."""
+def recorded_in(group: zarr.Group) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Say which prompts are complete: (prompt,); none while the recording is being created."""
     return np.asarray(array_of(group, "recorded")[:]) if "recorded" in group else np.zeros(0, dtype=bool)
 
 
@@ -326,7 +350,9 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, site: str = "mlp") -> 
 
 def _saved_provenance(ds: xr.Dataset) -> dict[str, Any]:
     """Keep where the numbers come from, and say that they were saved again, maybe changed."""
-    source = {"derived_from": [ds.attrs["manifest_digest"]]} if "manifest_digest" in ds.attrs else {}
+    source: dict[str, Any] = dict(unfinished_of(ds.attrs))
+    if "manifest_digest" in ds.attrs:
+        source["derived_from"] = [ds.attrs["manifest_digest"]]
     return {**ds.attrs.get("provenance", {}), **source, "saved": now(), "environment": library_versions()}
 
 

@@ -28,6 +28,30 @@ def whole_number(value: Any, what: str, *, least: int) -> int:
     return number
 
 
+def check_seed(seed: Any) -> int:
+    """Return the seed of a random generator.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        It is negative, or no whole number.
+    """
+    return whole_number(seed, "seed", least=0)
+
+
+def true_or_false(value: Any, what: str) -> bool:
+    """Return a truth value.
+
+    Raises
+    ------
+    InputTypeError
+        It is none: text, such as "no", would count as true.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputTypeError(f"{what} must be True or False, got {value!r}")
+    return bool(value)
+
+
 def real_number(value: Any, what: str) -> float:
     """Return a number.
 

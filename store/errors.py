@@ -5,6 +5,11 @@ Each inherits the builtin that a caller would expect, so ``except ValueError`` w
 defect of the program (a traceback).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+_SHOWN = 40  # characters of a value in a message
+
 
 class ActomeError(Exception):
     """Base of every error that a wrong input causes."""
@@ -46,6 +51,30 @@ class UnknownNameError(ActomeError, KeyError):
         return str(self.args[0])
 
 
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say of each value of two mappings that differs what it is; of a long one, where it first differs.
+
+    >>> names = ["layers.0.mlp.down_proj", "layers.1.mlp.down_proj"]
+    >>> differences({"seed": 1, "modules": names}, {"seed": 2, "modules": [names[0], "layers.1.mlp.up_proj"]})
+    ["modules[1]: 'layers.1.mlp.down_proj' there, 'layers.1.mlp.up_proj' now", 'seed: 1 there, 2 now']
+    """
+    names = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
+    return [_difference(name, before.get(name), now.get(name)) for name in names]
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    if max(len(repr(before)), len(repr(now))) > _SHOWN:
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            key = next(k for k in [*before, *now] if k not in before or k not in now or before[k] != now[k])
+            return _difference(f"{name}[{key!r}]", before.get(key), now.get(key))
+        if isinstance(before, list) and isinstance(now, list):
+            if len(before) != len(now):
+                return f"{name}: {len(before)} values there, {len(now)} now"
+            at = next(i for i, (a, b) in enumerate(zip(before, now, strict=True)) if a != b)
+            return _difference(f"{name}[{at}]", before[at], now[at])
+    return f"{name}: {short(before)} there, {short(now)} now"
+
+
 def short(value: object) -> str:
     """Show a value in a message, at most 40 characters of it.
 
@@ -53,4 +82,4 @@ def short(value: object) -> str:
     "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
     """
     text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

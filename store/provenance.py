@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .._version import __version__
 from .errors import MissingFileError
 
+# of what results are made of
+ORIGIN: Final = ("source", "source_name", "site", "weights_digest", "unfinished")
 _LIBRARIES = ("numpy", "xarray", "zarr", "dask", "scikit-learn", "torch", "transformers", "tokenizers")
 
 
@@ -21,8 +23,35 @@ def source_attrs(attrs: Mapping[str, Any]) -> dict[str, str]:
         "source": attrs.get("manifest_digest", ""),
         "source_name": attrs.get("name", ""),
         "site": attrs.get("site", ""),
+        "weights_digest": weights_of(attrs),
         "actome": __version__,
+        **unfinished_of(attrs),
     }
+
+
+def unfinished_of(*attrs: Mapping[str, Any]) -> dict[str, str]:
+    """Return which of the recordings that a result comes from lacked prompts, as an attribute; {} if none.
+
+    >>> unfinished_of({"unfinished": "4 of 9 prompts of a"}, {})
+    {'unfinished': '4 of 9 prompts of a'}
+    """
+    told = dict.fromkeys(str(a["unfinished"]) for a in attrs if a.get("unfinished"))
+    return {"unfinished": "; ".join(told)} if told else {}
+
+
+def weights_of(attrs: Mapping[str, Any]) -> str:
+    """Return the digest of the weights of the model that a recording or a result is of; "" where unknown."""
+    for known in (attrs, attrs.get("inputs"), attrs.get("provenance", {}).get("inputs")):
+        if isinstance(known, Mapping) and isinstance(known.get("weights_digest"), str):
+            return str(known["weights_digest"])
+    return ""
+
+
+def lineage(attrs: Mapping[str, Any]) -> set[str]:
+    """Return the digests of a recording and of those that it was appended, cast, rechunked or cut from."""
+    provenance = attrs.get("provenance", {})
+    steps = [provenance, *provenance.get("operations", ())]
+    return {str(attrs.get("manifest_digest", ""))}.union(*(s.get("derived_from", ()) for s in steps)) - {""}
 
 
 def digest_bytes(*parts: bytes) -> str:

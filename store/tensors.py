@@ -18,7 +18,7 @@ import zarr
 
 from .allocate import discard
 from .encoding import COMPRESSORS, encode_chunk, pad
-from .errors import InputError, short
+from .errors import InputError, differences
 from .location import Location
 from .manifest import unit_file
 from .provenance import digest_bytes
@@ -130,13 +130,10 @@ class TensorWriter:
             raise InputError(
                 f"{self.location} holds something else than {self._variable}; choose another path"
             )
-        changed = [k for k in sorted(inputs.keys() | before.keys()) if inputs.get(k) != before.get(k)]
+        changed = "; ".join(differences(before, inputs))
         if changed:
-            what = "; ".join(
-                f"{k}: {short(before.get(k))} there, {short(inputs.get(k))} now" for k in changed
-            )
             raise InputError(
-                f"{self.location} was made differently ({what}); choose another path or remove it"
+                f"{self.location} was made differently ({changed}); choose another path or remove it"
             )
 
     @property

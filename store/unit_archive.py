@@ -24,7 +24,7 @@ from .allocate import discard
 from .archive import open as open_result
 from .archive import open_group
 from .encoding import COMPRESSORS, encode_chunk, encode_text, pad
-from .errors import InputError, short
+from .errors import InputError, differences
 from .location import Location, quiet_zarr
 from .manifest import unit_file, unit_files
 from .provenance import digest_bytes, digest_json
@@ -187,15 +187,8 @@ class UnitArchive:
             return None
         if attrs["inputs_digest"] != digest_json(dict(inputs)):
             before: Any = attrs.get("inputs", {})
-            names = sorted({*inputs, *before})
-            changed = [
-                f"{name}: {short(before.get(name))} there, {short(inputs.get(name))} now"
-                for name in names
-                if before.get(name) != inputs.get(name)
-            ]
-            raise InputError(
-                f"{location} holds other {what} ({'; '.join(changed)}); choose another path or remove it"
-            )
+            changed = "; ".join(differences(before, inputs))
+            raise InputError(f"{location} holds other {what} ({changed}); choose another path or remove it")
         return cls(location)
 
     @classmethod

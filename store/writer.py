@@ -17,7 +17,7 @@ import numpy.typing as npt
 import zarr
 
 from .encoding import encode_chunk, encode_shard, encode_text, pad
-from .errors import InputError, short
+from .errors import InputError, differences
 from .layout import Layout
 from .location import Location, quiet_zarr
 from .manifest import unit_file, unit_files
@@ -125,13 +125,10 @@ class RecordingWriter:
             It differs from that of the recording; the message names what.
         """
         before = self.attrs.get("provenance", {}).get("inputs", {})
-        changed = [k for k in sorted(inputs.keys() | before.keys()) if inputs.get(k) != before.get(k)]
+        changed = "; ".join(differences(before, inputs))
         if changed:
-            what = "; ".join(
-                f"{k}: {short(before.get(k))} there, {short(inputs.get(k))} now" for k in changed
-            )
             raise InputError(
-                f"{self.location} was recorded differently ({what}); choose another path or remove it"
+                f"{self.location} was recorded differently ({changed}); choose another path or remove it"
             )
 
     def clear_units(self, units: Iterable[int]) -> None:

@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -89,6 +90,19 @@ def test_glm_and_overlap__save_contrasts_and_compare_their_networks(call, record
     assert call("glm", recording, "-c", "a - b", "-o", out)[0] == 2  # taken
 
 
+def test_overlap__says_which_set_holds_no_network(call, tmp_path):
+    masks = xr.DataArray(
+        np.ones((1, 2, 3), dtype=bool), dims=("network", "layer", "neuron"), coords={"network": ["a"]}
+    )
+    for name, one in (("some", masks), ("none", masks.isel(network=[]))):
+        save_result(one.to_dataset(name="mask").assign_attrs(kind="mask"), tmp_path / f"{name}.zarr")
+    some, none = tmp_path / "some.zarr", tmp_path / "none.zarr"
+    expected = (0, f"{none} holds no network: there is nothing to compare\n", "")
+    assert call("overlap", some, none) == expected and call("overlap", none, "--null", "layers") == expected
+    status, printed, _ = call("overlap", some, none, "--json")
+    assert status == 0 and json.loads(printed)["columns"] == []
+
+
 @pytest.mark.parametrize(
     ("options", "given"),
     [
@@ -116,11 +130,60 @@ def test_glm__options_are_those_of_fit_glm(options, given, call, recording, tmp_
         (("--drift", "cubic"), "drift must be"),
         (("--weights", "condition"), "weights must name a label"),
         (("--control", "maxt", "--noise", "ar1", "--drift", "linear"), "leave out --drift, --noise ar1"),
+        (("--control", "Top(2)"), "Top must lie between 0 and 1, got 2"),
+        (("--control", "Top[0.1]"), "a threshold such as P(0.001), Z(3.1) or Top(0.01), got 'Top[0.1]'"),
+        (("--alpha", "5"), "--alpha must lie between 0 and 1"),
+        (("--confound", "sesion"), "confounds name ['sesion'], which the recording lacks"),
+        (("-c", "b - a", "-c", "a  - b"), "'a - b' is given more than once"),
+        (("--where", "run=7"), "no prompt has the run '7'"),
+        (("--csv", "{recording}"), "choose another file for --csv"),
+        (("--csv", "s3://lab/c.csv"), "--csv writes a file of this machine"),
     ],
 )
 def test_glm__refuses_options_that_mean_nothing(options, message, call, recording, tmp_path):
-    status, printed, err = call("glm", recording, "-c", "a - b", "-o", tmp_path / "c.zarr", *options)
+    out, options = tmp_path / "c.zarr", [o.format(recording=recording) for o in options]
+    status, printed, err = call("glm", recording, "-c", "a - b", "-o", out, *options)
     assert status == 2 and message in err and printed == "" and err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_glm__where_selects_on_some_prompts_alone(call, recording, tmp_path):
+    ds = actome.open(recording)
+    part = ds.isel(prompt=ds["run"].to_numpy() != 2)
+    for options in ((), ("--confound", "token_position")):
+        out = tmp_path / f"{len(options)}.zarr"
+        where = ("--where", "run!=2", *options)
+        assert call("glm", recording, "-c", "a - b", "-o", out, *where)[0] == 0
+        given = {"confounds": ["token_position"]} if options else {}
+        expected = actome.compute_contrast(actome.fit_glm(part, **given), "a - b")
+        saved = actome.open(out)
+        np.testing.assert_allclose(saved["stat"][0], expected["stat"], rtol=1e-9)
+        assert saved.attrs["selected_on"] == part["prompt"].to_numpy().tolist()
+        assert saved.attrs["confounds"] == (["token_position"] if options else ["run"])
+
+
+def test_glm__says_which_neurons_stand_out(call, recording, tmp_path):
+    out, csv = tmp_path / "c.zarr", tmp_path / "new" / "c.csv"
+    common = ("glm", recording, "-c", "a - b", "-c", "b - a", "--control", "Top(0.03)")
+    status, printed, _ = call(*common, "-o", out, "--csv", csv)
+    saved, table = actome.open(out), pd.read_csv(csv)
+    assert status == 0 and saved.attrs["control"] == "Top(fraction=0.03)" and "alpha" not in saved.attrs
+    assert table["contrast"].tolist() == ["a - b"] * 8 + ["b - a"] * 8
+    for name in ("a - b", "b - a"):
+        one = saved.sel(network=name)
+        found = table[table["contrast"] == name]
+        layer, neuron = np.nonzero(one["mask"].to_numpy())
+        assert set(zip(found["layer"], found["neuron"], strict=True)) == set(zip(layer, neuron, strict=True))
+        assert found["stat"].is_monotonic_decreasing
+        at = {d: xr.DataArray(found[d].to_numpy(), dims="kept") for d in ("layer", "neuron")}
+        for v in ("effect", "stat", "z_score", "p_value"):
+            np.testing.assert_allclose(found[v], one[v].sel(at), rtol=1e-12)
+    lines = printed.splitlines()
+    assert lines[0] == "a - b: 8 of 256 neurons (Top(0.03))" and lines[-1] == str(csv)
+    assert lines[1].split() == ["layer", "neuron", "effect", "z", "p"] and len(lines) == 2 * 7 + 1
+    assert lines[2].split()[:2] == [str(table[d][0]) for d in ("layer", "neuron")]
+    status, printed, _ = call(*common, "-o", tmp_path / "d.zarr")
+    assert status == 0 and printed.count("and 3 more; --csv FILE writes all") == 2
 
 
 def test_glm__maxt_is_corrected_by_permutations(call, recording, tmp_path):
@@ -148,6 +211,10 @@ def test_ica_identify_report__run_from_the_command_line(call, recording, tmp_pat
     assert status == 0 and printed.count("stability") == 3
     status, printed, _ = call("identify", recording, "--permutations", 20, "--json")
     assert status == 0 and json.loads(printed)["accuracy"] > 0.5
+    status, printed, _ = call("identify", recording, "--where", "run=0,1", "--permutations", 1, "--json")
+    ds = actome.open(recording, level="prompt")
+    part = actome.identify(ds.isel(prompt=ds["run"].to_numpy() != 2), n_permutations=1)
+    assert json.loads(printed)["accuracy"] == float(part["accuracy"])
     how = ("--score", "correlation", "--level", "run", "--permutations", 20)
     assert call("identify", recording, *how, "--json")[0] == 0
     status, printed, _ = call("report", recording, tmp_path / "i.zarr", "-o", tmp_path / "r.html")
@@ -156,6 +223,13 @@ def test_ica_identify_report__run_from_the_command_line(call, recording, tmp_pat
         and printed.strip() == str(tmp_path / "r.html")
         and (tmp_path / "r.html").stat().st_size > 1000
     )
+
+
+def test_report__names_the_path_that_is_no_result(call, recording, tmp_path):
+    out, odd = tmp_path / "r.html", tmp_path / "odd.zarr"
+    save_result(xr.Dataset({"x": ("y", [1.0])}, attrs={"kind": "odd"}), odd)
+    status, _, err = call("report", recording, odd, "-o", out)
+    assert status == 2 and f"{odd} must be a Dataset of kind" in err and not out.exists()
 
 
 def test_info_validate_verify__say_what_is_there_and_what_is_damaged(call, recording, tmp_path):
@@ -205,9 +279,9 @@ def test_out__may_be_a_url(call, recording):
 
 
 def test_main__what_the_machine_refuses_is_one_line(call, recording, tmp_path):
-    (tmp_path / "folder.html").mkdir()
-    status, _, err = call("report", recording, "-o", tmp_path / "folder.html")
-    assert status == 2 and "Is a directory" in err and err.count("\n") == 1
+    (tmp_path / "file").touch()
+    status, _, err = call("report", recording, "-o", tmp_path / "file" / "r.html")
+    assert status == 2 and "File exists" in err and err.count("\n") == 1
 
 
 def test_lesion__takes_the_seed_of_the_controls_and_the_device(call, tmp_path):
@@ -224,7 +298,7 @@ def test_lesion__takes_the_seed_of_the_controls_and_the_device(call, tmp_path):
     for seed in (1, 2):
         out = tmp_path / f"{seed}.zarr"
         status, printed, _ = call("lesion", *common, "--seed", seed, "-o", out)
-        assert status == 0 and printed.startswith("condition")
+        assert status == 0 and printed.splitlines()[0] == str(tmp_path / f"{seed}-effects.zarr")
         drawn.append(open_recording(out)["network"].values)
     assert not np.array_equal(*drawn)
     status, _, err = call("lesion", *common[:-1], "nowhere", "-o", tmp_path / "x.zarr")

@@ -3,13 +3,19 @@
 import json
 import subprocess
 import sys
+import warnings
 
+import numpy as np
 import pytest
+import xarray as xr
 
+import actome
 from actome.store.archive import open as open_recording
 from actome.store.archive import save
+from actome.store.errors import InputError
 from actome.store.phantom import phantom
 from actome.store.results import save_result
+from actome.store.writer import RecordingWriter
 
 
 @pytest.fixture
@@ -156,3 +162,36 @@ def test_info__explains_the_layout(call, lab):
         "    one layer takes 6 of the files, 1.44 kB",
         "    3 neurons of a layer takes 6 of the files, 1.44 kB",
     ]
+
+
+def test_info__of_a_tree_counts_its_tensors_and_shows_no_empty_heading(call, tmp_path):
+    masks = xr.Dataset({"mask": (("region", "row", "column"), np.ones((1, 2, 3), dtype=bool))})
+    root = xr.Dataset(coords={"region": ["core"]}, attrs={"kind": "regions"})
+    actome.save_result(xr.DataTree.from_dict({"/": root, "/a.weight": masks, "/b.weight": masks}), "g.zarr")
+    status, printed, error = call("info", "g.zarr")
+    assert (status, error) == (0, "") and "\ntensors: 2\n" in printed
+    assert "layout" not in printed and "sites" not in printed
+    status, _, error = call("report", "g.zarr", "-o", "r.html")
+    assert status == 2 and error.count("\n") == 1
+    assert "g.zarr holds regions, which have no section; score them with `actome.score_regions`" in error
+
+
+def test_commands__say_that_a_recording_is_not_finished(call, tmp_path, monkeypatch):
+    write_unit = RecordingWriter.write_unit
+    monkeypatch.setattr(
+        RecordingWriter, "write_unit", lambda self, i, *a, **k: i == 4 or write_unit(self, i, *a, **k)
+    )
+    with pytest.raises(InputError, match="are not recorded yet"):
+        save(phantom(n_prompts=4, n_tokens=(2, 5), n_layers=2, n_neurons=6, fraction=0.1), "p.zarr")
+    assert call("validate", "p.zarr")[:2] == (0, "it fits the schema; only 10 of 12 prompts are recorded\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        status, printed, error = call("info", "p.zarr")
+        assert status == 0 and "\nunfinished: 10 of 12 prompts of p\n" in printed
+        said = "actome: warning: only 10 of 12 prompts of p are recorded; remove it and save it again\n"
+        assert error == said
+        status, _, error = call("glm", "p.zarr", "-c", "a - b", "-o", "c.zarr")
+        assert status == 0 and error.count(said) == 1
+        assert actome.open("c.zarr").attrs["unfinished"] == "10 of 12 prompts of p"
+        status, _, error = call("report", "p.zarr", "c.zarr", "-o", "r.html")
+        assert status == 0 and (tmp_path / "r.html").read_text().count("10 of 12 prompts of p") == 3

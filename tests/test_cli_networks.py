@@ -1,11 +1,17 @@
 """Commands on networks: labels, dual regression, recurrence, connectivity, fingerprints."""
 
+import shutil
+
 import numpy as np
 import pytest
+import xarray as xr
 
 import actome
+from actome.cli.subjects import _others
 from actome.store.archive import save
+from actome.store.housekeeping import append, cast
 from actome.store.phantom import phantom
+from actome.store.selection import Selection
 
 from .analyze.fingerprint.speakers import rearranged, speaker
 
@@ -93,6 +99,47 @@ def test_recurrence__looks_at_prompts_that_made_no_template(call, recording, com
     assert status == 2 and "all 9 prompts made the templates" in error
 
 
+@pytest.mark.parametrize("step", ["append", "cast", "save"])
+def test_recurrence__knows_the_prompts_of_templates_in_what_follows_a_recording(
+    call, ds, recording, components, tmp_path, step
+):
+    there = tmp_path / "r.zarr"
+    if step == "append":
+        shutil.copytree(recording, there)
+        shown = ds.assign_coords(
+            prompt=[f"new {p}" for p in ds["prompt"].to_numpy()],
+            text=("prompt", [f"other {t}" for t in ds["text"].to_numpy()]),
+        )
+        one = np.flatnonzero(ds["condition"] == "a")[:1]
+        append(there, save(shown.isel(prompt=one), tmp_path / "further.zarr"))
+    elif step == "cast":
+        cast(recording, there, "float16")
+    else:  # the same texts, recorded once more under other ids
+        save(ds.assign_coords(prompt=[f"q{i}" for i in range(ds.sizes["prompt"])]), there)
+    some = ("--draws", 9, "--components", 2, "--where", "condition=a")
+    status, printed, error = call("recurrence", there, "-t", components, "-o", tmp_path / "n.zarr", *some)
+    assert status == 0, error
+    assert printed.endswith("\n3 prompts that made the templates were left out\n")
+    assert actome.open(tmp_path / "n.zarr").sizes["subject"] == 3 + (step == "append")
+
+
+def test_others__keeps_the_same_texts_in_another_model_and_other_texts_under_the_same_ids(ds):
+    one, other = (Selection.of(ds.isel(prompt=ds["run"].to_numpy() == run)) for run in (0, 1))
+    masks = xr.DataArray(attrs={**one.attrs, "source": ["sha256:1"], "weights_digest": ["m"]})
+
+    def of(weights, **attrs):
+        return ds.assign_attrs(provenance={"inputs": {"weights_digest": weights}}, **attrs)
+
+    assert _others(of("n"), masks)[1] == 0
+    assert _others(of("m"), masks)[1] == _others(ds, masks)[1] == 9
+    assert _others(of("n", manifest_digest="sha256:1"), masks)[1] == 9
+    renamed = masks.assign_attrs(Selection(tuple((p, t[::-1]) for p, t in other.prompts)).attrs)
+    assert _others(of("m"), renamed)[1] == 0
+    by_id = xr.DataArray(attrs={"selected_on": one.attrs["selected_on"], "source": "sha256:1"})
+    assert _others(of("m", manifest_digest="sha256:1"), by_id)[1] == 9
+    assert _others(of("m", manifest_digest="sha256:2"), by_id)[1] == 0
+
+
 def test_connectivity__saves_differences_and_graph_beside_it(call, recording, components, tmp_path):
     out = tmp_path / "c.zarr"
     how = ("-c", "a - b", "-c", "a - rest", "--permutations", 19, "--graph", 0.5)
@@ -134,28 +181,38 @@ def test_connectivity__takes_masks(call, recording, ds, tmp_path):
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory):
-    """Recordings of a model, and of the same with its neurons rearranged."""
-    folder, model = tmp_path_factory.mktemp("twins"), speaker()
-    spans = {v: model[v].astype(np.int32) for v in ("char_start", "char_end")}
-    model = model.assign_coords(spans)
-    return [save(ds, folder / f"{name}.zarr") for name, ds in (("a", model), ("b", rearranged(model)))]
+    """Recordings of a model, of the same with its neurons rearranged, and of another."""
+    folder = tmp_path_factory.mktemp("twins")
+    model, other = (
+        ds.assign_coords({v: ds[v].astype(np.int32) for v in ("char_start", "char_end")})
+        for ds in (speaker(), speaker(1))
+    )
+    models = {"a": model, "b": rearranged(model), "c": other}
+    return [save(ds, folder / f"{name}.zarr") for name, ds in models.items()]
 
 
 def test_fingerprint__gives_a_verdict_with_its_error_rate(call, twins, tmp_path):
     common = ("-k", 3, "--permutations", 30)
+    *twins, other = twins
     status, printed, error = call("fingerprint", *twins, "-o", tmp_path / "f.zarr", *common)
     assert status == 0, error
     assert ": alike.\n" in printed and "false positive rate of 0.05" in printed
     signatures = [tmp_path / "a.zarr", tmp_path / "b.zarr"]
     for source, out in zip(twins, signatures, strict=True):
         assert call("fingerprint", source, "-o", out, "-k", 3)[1] == "signature of 3 networks on 24 texts\n"
-    status, _, error = call("fingerprint", *signatures, "-o", tmp_path / "g.zarr", *common)
+    status, _, error = call("fingerprint", *signatures, "-o", tmp_path / "g.zarr", "--permutations", 30)
     assert status == 0, error
     first, second = (actome.open(tmp_path / f"{name}.zarr") for name in "fg")
     assert float(first["score"]) == pytest.approx(float(second["score"])) and float(first["score"]) > 0.6
-    how = ("--unrelated", signatures[1], "-k", 3)
-    status, printed, _ = call("fingerprint", *signatures, "-o", tmp_path / "h.zarr", *how)
-    assert status == 0 and "Cannot say: the null has too few scores" in printed
+    status, printed, _ = call("fingerprint", *signatures, "--unrelated", other, "-o", tmp_path / "h.zarr")
+    assert status == 0 and "Cannot say: the null has too few different scores" in printed
+    for given, message in (
+        ((signatures[0],), "a.zarr is a signature already; give a second model"),
+        ((*signatures, "-k", 32), "n_components is 32, but a signature that was given has 3 networks"),
+        ((*signatures, "--unrelated", twins[1]), "unrelated model 1 (b) is the second model again"),
+    ):
+        status, _, error = call("fingerprint", *given, "-o", tmp_path / "x.zarr")
+        assert status == 2 and message in error
 
 
 @pytest.mark.parametrize(
@@ -168,15 +225,29 @@ def test_fingerprint__gives_a_verdict_with_its_error_rate(call, twins, tmp_path)
         (("label", "{r}", "{c}", "--where", "run=7"), "no prompt has the run '7'; there are ['0', '1']"),
         (("label", "{r}", "{c}", "--where", "run=0", "--where", "run=1"), "no prompt meets all of"),
         (("label", "{r}", "{c}", "--alpha", "2"), "alpha must"),
+        (("label", "{r}", "{c}", "--seed", "-1"), "seed must be at least 0, got -1"),
+        (("label", "{r}", "{c}", "--confound", "session"), "--confound takes a label of the prompts in"),
+        (("label", "{c}", "{c}"), "is no recording but a saved result (components)"),
+        (("ica", "{c}"), "is no recording but a saved result (components)"),
+        (("dual-regression", "{c}", "{c}"), "is no recording but a saved result (components)"),
         (("dual-regression", "{r}", "{c}", "--subject", "session"), "subject must be"),
         (("recurrence", "{r}", "-t", "{r}"), "holds no networks"),
+        (("recurrence", "{c}", "-t", "{c}"), "is no recording but a saved result (components)"),
         (("recurrence", "{r}", "-t", "{c}", "--mode", "both"), "mode must be"),
+        (("recurrence", "{r}", "-t", "{c}", "-k", "0"), "n_components must be at least 1, got 0"),
+        (("recurrence", "{r}", "-t", "{c}", "--seed", "-1"), "seed must be at least 0, got -1"),
+        (("recurrence", "{r}", "-t", "{c}", "--threshold", "P(0.05)"), "a threshold of maps is Z(3.6)"),
         (("recurrence", "{r}", "-t", "{c}", "--jaccard", "2"), "a Jaccard threshold"),
         (("recurrence", "{r}", "-t", "{c}", "--null", "all"), "null must be None or one of"),
         (("connectivity", "{r}", "-n", "{r}"), "holds no networks"),
         (("connectivity", "{r}", "-n", "{c}", "--shrinkage", "oas"), "shrinkage must be"),
         (("connectivity", "{r}", "-n", "{c}", "-c", "a - fr"), "'fr'"),
         (("connectivity", "{r}", "-n", "{c}", "--graph", "3"), "density must"),
+        (("connectivity", "{r}", "-n", "{c}", "--seed", "-1"), "seed must be at least 0, got -1"),
+        (("connectivity", "{r}", "-n", "{c}", "--confound", "session"), "got 'session'"),
+        (("connectivity", "{c}", "-n", "{c}"), "is no recording but a saved result (components)"),
+        (("fingerprint", "{t}", "{c}"), "is no recording but a saved result (components)"),
+        (("fingerprint", "{t}", "{t}", "--seed", "-1"), "seed must be at least 0, got -1"),
         (("fingerprint", "{t}", "{r}"), "has no char_start and char_end"),
         (("fingerprint", "{t}", "{t}", "--match", "2"), "match must"),
         (("fingerprint", "{t}", "{t}", "--within", "session"), "within must be a label"),

@@ -55,6 +55,18 @@ def test_regions__opens_importance_that_is_there(call, model, tmp_path):
     assert actome.open(tmp_path / "b.zarr")["condition"].to_numpy().tolist() == ["a", "b"] * 2
 
 
+def test_regions__where_selects_on_some_texts_and_leaves_the_others_to_score(call, model, tmp_path):
+    out = tmp_path / "r.zarr"
+    status, _, err = call("regions", *model, "-o", out, "--where", "condition=a", "--device", "cpu")
+    assert status == 0, err
+    saved = actome.open(out)
+    assert saved.attrs["selected_on"] == ["a-0000"] and len(saved.attrs["selected_texts"]) == 1
+    scores = actome.score_regions(*model, tmp_path / "s.zarr", saved, controls=0)
+    assert scores["prompt"].to_numpy().tolist() == ["b-0000"]
+    status, _, err = call("regions", *model, "-o", tmp_path / "x.zarr", "--where", "condition=c")
+    assert status == 2 and "no prompt has the condition 'c'; there are ['a', 'b']" in err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -64,9 +76,20 @@ def test_regions__opens_importance_that_is_there(call, model, tmp_path):
         (("--scope", "layer"), "--scope must be one of"),
         (("--seed", -1), "--seed must be at least 0, got -1"),
         (("--of", "monolingual", "--role", "bottom"), "--of monolingual goes with --role top alone"),
+        (("--top", 0.01, "--top", 0.01), "--top 0.01 is given twice"),
+        (("--role", "top", "--role", "top"), "--role top is given twice"),
+        (("--condition", "zz"), "--condition must be one of ['a', 'b'], got 'zz'"),
+        (("--condition", "a", "--condition", "a"), "--condition a is given twice"),
+        (("--condition", "a", "--of", "monolingual"), "needs at least two conditions, got ['a']"),
+        (
+            ("--matrix", "foo"),
+            "--matrix must be one of ['q', 'k', 'v', 'o', 'gate', 'up', 'down'], got 'foo'",
+        ),
+        (("--by", "language"), "has no column 'language'"),
+        (("--parameters", "some"), "parameters must be 'blocks' or 'all', got 'some'"),
     ],
 )
 def test_regions__refuses_a_wrong_option_before_any_work(call, model, tmp_path, options, message):
-    status, _, err = call("regions", *model, "-o", tmp_path / "r.zarr", *options)
+    status, _, err = call("regions", *model, "-o", tmp_path / "r.zarr", *options, "--device", "cpu")
     assert status == 2 and message in err and err.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -55,6 +55,7 @@ COMMANDS: Final[dict[str, Callable[..., Any] | typer.Typer]] = {
     "query": queries.query,
     "glm": contrasts.glm,
     "ica": components.ica,
+    "networks": components.networks,
     "label": networks.label,
     "dual-regression": networks.dual_regression,
     "recurrence": subjects.recurrence,

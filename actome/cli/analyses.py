@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from .options import CatalogOption, Json, Measure, Out, Recording, Site, masks_of
+from .options import (
+    CatalogOption,
+    Json,
+    Measure,
+    Out,
+    Recording,
+    Site,
+    Threshold,
+    TwoSided,
+    Where,
+    chosen,
+    masks_of,
+    refuse_threshold_of_masks,
+)
 
 
 def overlap(
@@ -17,20 +30,28 @@ def overlap(
     null: Annotated[
         str | None, typer.Option(help="Chance to compare with: hypergeometric or layers.")
     ] = None,
+    threshold: Threshold = None,
+    two_sided: TwoSided = False,
     catalog: CatalogOption = None,
     as_json: Json = False,
 ) -> None:
     """Print how far networks share their neurons; with --null, beside what chance would give."""
     from ..analyze.overlap import overlap as run
 
-    a = masks_of(first, catalog)
-    b = None if second is None else masks_of(second, catalog)
+    given = [name for name in (first, second) if name is not None]
+    refuse_threshold_of_masks(given, catalog, threshold, two_sided)
+    a = masks_of(first, catalog, threshold, two_sided)
+    b = None if second is None else masks_of(second, catalog, threshold, two_sided)
     ds = run(a, b, metric=metric, null=null)  # type: ignore[arg-type]
     names = [metric] if null is None else [metric, "intersection", "expected", "p_value"]
     tables = {name: ds[name].to_pandas() for name in names}
     if as_json:
         found = {name: json.loads(table.to_json(orient="split")) for name, table in tables.items()}
         print(json.dumps(found[metric] if null is None else found, indent=1))
+        return
+    empty = [name for name, d in zip(given, ("network", "network_other"), strict=False) if not ds.sizes[d]]
+    if empty:
+        print("\n".join(f"{name} holds no network: there is nothing to compare" for name in empty))
         return
     for name, table in tables.items():
         title = "" if null is None else f"{name}\n"
@@ -44,6 +65,7 @@ def identify(
     score: Annotated[str, typer.Option(help="difference, dice or correlation.")] = "difference",
     level: Annotated[str, typer.Option(help="What is named: each prompt, or each run's map.")] = "prompt",
     permutations: Annotated[int, typer.Option(help="Label permutations.")] = 200,
+    where: Where = None,
     site: Site = None,
     catalog: CatalogOption = None,
     as_json: Json = False,
@@ -53,7 +75,7 @@ def identify(
     from ..store.archive import open as open_recording
 
     ds = run(
-        open_recording(name, site=site, level="prompt", catalog=catalog),
+        chosen(open_recording(name, site=site, level="prompt", catalog=catalog), where),
         by=by,
         measure=measure,  # type: ignore[arg-type]
         score=score,  # type: ignore[arg-type]
@@ -74,8 +96,10 @@ def report(
     out: Out,
     catalog: CatalogOption = None,
 ) -> None:
-    """Write one self-contained HTML file from recordings and results."""
+    """Write one self-contained HTML file from recordings and results; a report that is there is replaced."""
     from ..analyze.report import report as run
+    from ..analyze.report.gather import as_result
     from ..store.archive import open as open_result
 
-    print(run(*(open_result(name, catalog=catalog) for name in results), out=out))
+    given = (as_result(open_result(name, catalog=catalog), name) for name in results)
+    print(run(*given, out=out))

@@ -17,7 +17,20 @@ def validate(name: Recording, catalog: CatalogOption = None) -> None:
     from ..store.catalog import resolve
     from ..store.validation import validate as run
 
-    _report_breaches(run(resolve(name, catalog)), "it fits the schema")
+    path = resolve(name, catalog)
+    breaches = run(path)
+    print("\n".join(breaches) or f"it fits the schema{_missing(path)}")
+    if breaches:
+        raise typer.Exit(1)
+
+
+def _missing(path: str) -> str:
+    """Say how many prompts of a recording are there, where that is not all."""
+    from ..store.archive import recorded_in
+    from ..store.location import Location
+
+    recorded = recorded_in(Location.of(path).group())
+    return "" if recorded.all() else f"; only {recorded.sum()} of {len(recorded)} prompts are recorded"
 
 
 def verify(
@@ -83,9 +96,3 @@ def _recompute(path: str, model: str | None, n_prompts: int, seed: int) -> "Reco
     from ..ingest.recompute import recompute
 
     return recompute(path, model=model, n_prompts=n_prompts, seed=seed)
-
-
-def _report_breaches(breaches: list[str], sound: str) -> None:
-    print("\n".join(breaches) or sound)
-    if breaches:
-        raise typer.Exit(1)

@@ -116,14 +116,7 @@ def info(name: Recording, catalog: CatalogOption = None, site: Site = None, as_j
     location = Location.of(path)
     sites = sites_of(location.group())
     ds = open_entry(path, site=site or (sites[0] if sites else None))
-    content: dict[str, Any] = {
-        "kind": ds.attrs.get("kind", "result"),
-        "sites": sites,
-        "sizes": {str(d): n for d, n in ds.sizes.items()},
-        "variables": {str(v): f"{ds[v].dtype} {ds[v].dims}" for v in ds.variables},
-    }
-    if "condition" in ds.coords and ds["condition"].dims == ("prompt",):
-        content["conditions"] = _counts(ds["condition"].to_numpy())
+    content = _held(ds, sites)
     layouts = array_layouts(location)
     content["layout"] = {x.name: x.summary() for x in layouts}
     if location.is_local:
@@ -137,14 +130,31 @@ def info(name: Recording, catalog: CatalogOption = None, site: Site = None, as_j
         return
     del content["layout"]
     for key, value in content.items():
-        print(f"{key}:" if isinstance(value, dict) else f"{key}: {_shown(value)}")
-        for k, v in value.items() if isinstance(value, dict) else ():
-            print(f"  {k:<14} {_shown(v)}")
-    print("layout, in bytes before compression:")
-    if sites:
-        print(f"  {_units(layouts)}")
-    for line in _told(layouts):
-        print(f"  {line}")
+        if isinstance(value, dict) and value:
+            print(f"{key}:", *(f"  {k:<14} {_shown(v)}" for k, v in value.items()), sep="\n")
+        elif value not in ({}, []):
+            print(f"{key}: {_shown(value)}")
+    lines = [_units(layouts)] if sites else []
+    lines += _told(layouts)
+    if lines:
+        print("layout, in bytes before compression:", *(f"  {line}" for line in lines), sep="\n")
+
+
+def _held(ds: Any, sites: list[str]) -> dict[str, Any]:
+    """Say what there is; of a tree of tensors how many, and of a recording that has begun how far it is."""
+    from ..store.trees import TREE
+
+    content: dict[str, Any] = {"kind": ds.attrs.get("kind", "result")}
+    if "unfinished" in ds.attrs:
+        content["unfinished"] = ds.attrs["unfinished"]
+    content["sites"] = sites
+    content["sizes"] = {str(d): n for d, n in ds.sizes.items()}
+    content["variables"] = {str(v): f"{ds[v].dtype} {ds[v].dims}" for v in ds.variables}
+    if TREE in ds.attrs:
+        content["tensors"] = sum(bool(node.data_vars) for node in ds.descendants)
+    if "condition" in ds.coords and ds["condition"].dims == ("prompt",):
+        content["conditions"] = _counts(ds["condition"].to_numpy())
+    return content
 
 
 def _units(layouts: "list[ArrayLayout]") -> str:

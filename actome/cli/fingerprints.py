@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import CatalogOption, Out, Site, digests, refuse_taken
+from ..store.errors import InputError
+from .options import CatalogOption, Out, Site, digests, recording_of, refuse_taken
 
 
 def fingerprint(
@@ -17,7 +18,10 @@ def fingerprint(
         list[str] | None,
         typer.Option(help="Of a model known to be unrelated to the first; again: a rate of .05 takes 19."),
     ] = None,
-    components: Annotated[int, typer.Option("--components", "-k", help="Of each model.")] = 64,
+    components: Annotated[
+        int | None,
+        typer.Option("--components", "-k", help="Of each recording. [as many as signatures have, or 64]"),
+    ] = None,
     match: Annotated[float, typer.Option(help="Correlation above which two networks match.")] = 0.5,
     alpha: Annotated[float, typer.Option(help="Rate of false positives of the verdict.")] = 0.05,
     within: Annotated[
@@ -37,7 +41,10 @@ def fingerprint(
     refuse_taken(out)
     given = [_opened(n, site, catalog) for n in (first, second, *(unrelated or ())) if n is not None]
     if second is None:
-        made = signature(given[0], n_components=components, seed=seed)
+        if given[0].attrs.get("kind") == "signature":
+            raise InputError(f"{first} is a signature already; give a second model to compare it with")
+        options: dict[str, Any] = {} if components is None else {"n_components": components}
+        made = signature(given[0], seed=seed, **options)
         save_result(made, out, derived_from=digests(*given))
         print(f"signature of {made.sizes['network']} networks on {made.sizes['prompt']} texts")
         return
@@ -59,4 +66,4 @@ def _opened(name: str, site: str | None, catalog: list[str] | None) -> Any:
     kind = Location.of(resolve(name, catalog)).group().attrs.get("kind")
     if kind == "signature":
         return open_recording(name, catalog=catalog).load()
-    return open_recording(name, site=site, catalog=catalog)
+    return recording_of(name, site, catalog)

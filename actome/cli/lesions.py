@@ -1,11 +1,11 @@
 """The command that scores texts under lesions: `lesion`."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
-from .options import CatalogOption, Out, contrasts_of, masks_of
+from .effects import effects_text, refuse_taken_effects, saved_effects
+from .options import CatalogOption, Out, Where, chosen_prompts, contrasts_of, masks_of
 from .recording import local_device, share_of
 
 
@@ -37,21 +37,22 @@ def lesion(
     seed: Annotated[int, typer.Option(help="Draws the controls and all else that is drawn.")] = 0,
     part: Annotated[str | None, typer.Option(help="K/N: one of N processes; torchrun sets it.")] = None,
     device: Annotated[str | None, typer.Option(help="Where the model runs, such as cuda:0.")] = None,
+    where: Where = None,
     site: Annotated[str, typer.Option(help="Site of the neurons.")] = "mlp",
     catalog: CatalogOption = None,
 ) -> None:
-    """Score texts under the lesion of each network and of its controls; print the rise of the loss."""
-    from ..analyze.perturbation.effects import lesion_effects
+    """Score texts under the lesion of each network and of its controls; save and print the effects."""
     from ..ingest.score import score
     from ..store.archive import open as open_recording
 
+    refuse_taken_effects(out)
     against = None
     if reference is not None:  # values of single tokens are taken from the cube alone
         level = None if kind == "resample" else "prompt"
         against = open_recording(reference, site=site, level=level, catalog=catalog)  # type: ignore[arg-type]
     share = share_of(part)
     scores = score(
-        model, paradigm, out, masks_of(masks, catalog),
+        model, chosen_prompts(paradigm, where), out, masks_of(masks, catalog),
         site=site, kind=kind, amount=_doses(amount), reference=against,  # type: ignore[arg-type]
         keep_only=keep_only, controls=controls, selectivity=_selectivity(selectivity, catalog),
         untrained=untrained, hits=hits, kl=kl,
@@ -61,19 +62,11 @@ def lesion(
     if "manifest_digest" not in scores.attrs:
         print(f"{out}: this part is scored, others are not yet")
         return
-    for dose, one in _by_dose(scores):
-        if dose is not None:
-            print(f"amount {dose:g}")
-        print(_table(lesion_effects(one)))
-
-
-def _table(effects: Any) -> str:
-    """Tabulate the rise of the loss, and behind it p against the controls where there are any."""
-    effect, p = (effects[v].to_pandas() for v in ("effect", "p_value"))
-    shown = effect.map("{:.3f}".format)
-    if p.notna().to_numpy().any():
-        shown += p.map(" (p {:.2g})".format)
-    return str(shown.to_string())
+    for path, effects in saved_effects(scores, out, seed).items():
+        print(path)
+        print(effects_text(effects))
+    if "completion" in scores and "parsed" not in scores:
+        print(f"{out} holds what the model wrote, `completion`; no text has choices to count it by")
 
 
 def _doses(amounts: list[float] | None) -> float | list[float] | None:
@@ -85,15 +78,3 @@ def _doses(amounts: list[float] | None) -> float | list[float] | None:
 def _selectivity(name: str | None, catalog: list[str] | None) -> Any:
     """Read the statistic of saved contrasts."""
     return None if name is None else contrasts_of(name, catalog)["stat"].load()
-
-
-def _by_dose(scores: Any) -> Iterator[tuple[float | None, Any]]:
-    """Yield the scores at each dose, with the baseline."""
-    import numpy as np
-
-    if "dose" not in scores.coords:
-        yield None, scores
-        return
-    dose = scores["dose"].to_numpy()
-    for value in np.unique(dose[~np.isnan(dose)]):
-        yield float(value), scores.isel(lesion=np.flatnonzero((dose == value) | np.isnan(dose)))

@@ -12,10 +12,13 @@ from .options import (
     Site,
     Where,
     beside,
-    chosen,
+    confounds_of,
     contrasts_of,
     digests,
+    masks_of,
+    recording_of,
     refuse_taken,
+    refuse_threshold_of_masks,
 )
 
 Components = Annotated[str, typer.Argument(help="Saved components, of the same layers and neurons.")]
@@ -45,26 +48,29 @@ def label(
 ) -> None:
     """Say which condition each component follows in a recording, and which contrast it looks like."""
     from ..analyze.components.labelling import label_components
+    from ..analyze.components.networks import component_names
     from ..analyze.subjects import dual_regression
-    from ..store.archive import open as open_recording
+    from ..store.arguments import check_seed
     from ..store.results import save_result
 
     refuse_taken(out)
-    ds = chosen(open_recording(name, site=site, catalog=catalog), where)
+    check_seed(seed)
+    ds = recording_of(name, site, catalog, where)
+    confounds = confounds_of(ds, confound)
     found = _components(components, catalog)
     result = label_components(
         found,
         dual_regression(ds, found),
         None if contrasts is None else _contrasts(contrasts, catalog),
         by=by,
-        confounds=tuple(confound) if confound else ("run",),
+        confounds=confounds,
         alpha=alpha,
         n_permutations=permutations,
         seed=seed,
     )
     save_result(result, out, derived_from=digests(ds, found))
-    for i in range(result.sizes["component"]):
-        print(_labelled(result.isel(component=i)))
+    for i, component in enumerate(component_names(result["component"])):
+        print(_labelled(component, result.isel(component=i)))
 
 
 def dual_regression(
@@ -78,19 +84,19 @@ def dual_regression(
     catalog: CatalogOption = None,
 ) -> None:
     """Save each subject's maps and time courses of a group's components."""
+    from ..analyze.components.networks import component_names
     from ..analyze.subjects import dual_regression as run
-    from ..store.archive import open as open_recording
     from ..store.archive import open as open_result
     from ..store.results import save_result
 
     refuse_taken(out)
-    ds = chosen(open_recording(name, site=site, catalog=catalog), where)
+    ds = recording_of(name, site, catalog, where)
     found = _components(components, catalog)
     save_result(run(ds, found, subject=subject, demean=demean), out, derived_from=digests(ds, found))
     saved = open_result(out)
     mean = saved["similarity"].mean("subject").to_numpy()
-    for component, r in zip(saved["component"].to_numpy().tolist(), mean.tolist(), strict=True):
-        print(f"ic{component}: {r:.3f} correlation of a subject's map with the group's, on average")
+    for component, r in zip(component_names(saved["component"]), mean.tolist(), strict=True):
+        print(f"{component}: {r:.3f} correlation of a subject's map with the group's, on average")
 
 
 def connectivity(
@@ -103,6 +109,13 @@ def connectivity(
     contrast: Annotated[
         list[str] | None,
         typer.Option("--contrast", "-c", help="Differences to test, 'fr - en'; may be given again."),
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            help="Average the neurons of each component that Z(3.6), Top(0.05), OfMaximum(0.5) or Mixture() "
+            "keeps, instead of regressing on its map."
+        ),
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Of two networks given all others.")] = False,
     shrinkage: Annotated[str | None, typer.Option(help="ledoit_wolf: for prompts of few tokens.")] = None,
@@ -120,15 +133,18 @@ def connectivity(
     from ..analyze.connectivity import connectivity as run
     from ..analyze.connectivity import connectivity_difference, graph_measures
     from ..analyze.report.connectivity import difference_line
-    from ..store.archive import open as open_recording
+    from ..store.arguments import check_seed
     from ..store.results import save_result
 
     paths = {"": out, "differences": beside(out, "differences"), "graph": beside(out, "graph")}
     for path in paths.values():
         refuse_taken(path)
-    ds = chosen(open_recording(name, site=site, catalog=catalog), where)
-    connected = run(_courses(ds, networks, catalog), by=by, partial=partial, shrinkage=shrinkage)  # type: ignore[arg-type]
-    confounds = tuple(confound) if confound else ("run",)
+    check_seed(seed)
+    refuse_threshold_of_masks([networks], catalog, threshold)
+    ds = recording_of(name, site, catalog, where)
+    confounds = confounds_of(ds, confound)
+    courses = _courses(ds, networks, catalog, threshold)
+    connected = run(courses, by=by, partial=partial, shrinkage=shrinkage)  # type: ignore[arg-type]
     tests = [
         connectivity_difference(
             connected, c, confounds=confounds, n_permutations=permutations, seed=seed
@@ -169,24 +185,29 @@ def _contrasts(name: str, catalog: list[str] | None) -> dict[str, Any]:
     return {str(ds["network"][i].item()): ds.isel(network=i) for i in range(ds.sizes["network"])}
 
 
-def _courses(ds: Any, name: str, catalog: list[str] | None) -> Any:
-    """Time courses: of components those that are networks, all having been regressed together."""
+def _courses(ds: Any, name: str, catalog: list[str] | None, threshold: str | None) -> Any:
+    """Time courses: of components those that are networks, all having been regressed together.
+
+    With a threshold, the means of the neurons that it keeps of them.
+    """
     import numpy as np
 
     from ..analyze.subjects import dual_regression, network_time_courses
     from ..store.archive import open as open_result
 
+    no_network = InputError(f"{name} holds no network: none of its components beats the null")
     given = open_result(name, catalog=catalog).load()
-    if "component_map" in given:
+    if "component_map" in given and threshold is None:
         if "is_network" not in given:
             return dual_regression(ds, given)
         kept = np.flatnonzero(given["is_network"].to_numpy())
         if not kept.size:
-            raise InputError(f"{name} holds no network: none of its components beats the null")
+            raise no_network
         return dual_regression(ds, given)[["time_course"]].isel(component=kept)
-    if "mask" not in given:
-        raise InputError(f"{name} holds no networks: neither `mask` nor `component_map`")
-    return network_time_courses(ds, given["mask"].assign_attrs(given.attrs))
+    masks = masks_of(name, catalog, threshold)
+    if not masks.size:
+        raise no_network
+    return network_time_courses(ds, masks)
 
 
 def _together(tests: list[Any], contrasts: list[str]) -> Any:
@@ -202,9 +223,9 @@ def _together(tests: list[Any], contrasts: list[str]) -> Any:
     return stacked.assign(exchangeability=("contrast", assumed))
 
 
-def _labelled(one: Any) -> str:
+def _labelled(name: str, one: Any) -> str:
     """Say of one component what it follows and looks like."""
-    text = f"ic{int(one['component'])}: "
+    text = f"{name}: "
     if label := str(one["label"].item()):
         at = {"condition": label}
         r, p = (float(one[v].sel(at)) for v in ("correlation", "p_corrected"))

@@ -1,6 +1,6 @@
-"""What the commands share: options, the networks of a result, what is refused before any work."""
+"""What the commands share: options, what they open, what is refused before any work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -22,19 +22,89 @@ Where = Annotated[
         help="LABEL=VALUE,VALUE or LABEL!=VALUE: these prompts alone; given again, those that meet all.",
     ),
 ]
+Threshold = Annotated[
+    str | None,
+    typer.Option(
+        help="Neurons of a component that make its network: Z(3.6), Top(0.05), OfMaximum(0.5), Mixture(). "
+        "[Z(3.6)]"
+    ),
+]
+TwoSided = Annotated[bool, typer.Option("--two-sided", help="Keep the negative end of a component too.")]
 
 
-def masks_of(name: str, catalog: Sequence[str] | None) -> Any:
-    """Masks of a saved result: its own, or those of its components at z of 3.6."""
+def recording_of(
+    name: str, site: str | None, catalog: Sequence[str] | None, where: Sequence[str] | None = None
+) -> Any:
+    """Open a recording, and keep the prompts that `--where` asks for.
+
+    Raises
+    ------
+    InputError
+        It is no recording; or as `chosen`.
+    """
+    from ..store.archive import open as open_recording
+
+    ds = open_recording(name, site=site, catalog=catalog)
+    if "prompt" not in ds.dims or not {"activation", "mean"} & set(ds.variables):
+        kind = str(ds.attrs.get("kind", "")).replace("_", " ")
+        raise InputError(
+            f"{name} is no recording but a saved result{f' ({kind})' * bool(kind)}; give the recording of "
+            "a model"
+        )
+    return chosen(ds, where)
+
+
+def threshold_of(text: str | None) -> Any:
+    """Read `--threshold`; the default of `networks` when it was left out."""
+    from ..analyze.components.map_thresholds import FAR_OUT, read_map_threshold
+
+    return FAR_OUT if text is None else read_map_threshold(text)
+
+
+def masks_of(
+    name: str, catalog: Sequence[str] | None, threshold: str | None = None, two_sided: bool = False
+) -> Any:
+    """Masks of a saved result: its own, as they are, or those that a threshold makes of its components."""
     from ..analyze.components.networks import networks
     from ..store.archive import open as open_result
 
+    kept = threshold_of(threshold)
     ds = open_result(name, catalog=catalog)
     if "component_map" in ds:
-        return networks(ds.load())
+        return networks(ds.load(), kept, two_sided)
     if "mask" not in ds:
         raise InputError(f"{name} holds no networks: neither `mask` nor `component_map`")
     return ds["mask"].load().assign_attrs(ds.attrs)
+
+
+def refuse_threshold_of_masks(
+    names: Sequence[str], catalog: Sequence[str] | None, threshold: str | None, two_sided: bool = False
+) -> None:
+    """Refuse a threshold where none of the results holds components."""
+    from ..store.archive import open as open_result
+
+    if threshold is None and not two_sided:
+        return
+    if not any("component_map" in open_result(name, catalog=catalog) for name in names):
+        raise InputError(
+            f"--threshold and --two-sided make networks of components, and {' and '.join(names)} holds none; "
+            "leave them out, or give the components"
+        )
+
+
+def confounds_of(ds: Any, given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the labels of `--confound`; None, which is the run where there is one, if none was given.
+
+    Raises
+    ------
+    InputError
+        The recording lacks one that was given.
+    """
+    labels = sorted(str(c) for c in ds.coords if ds[c].dims == ("prompt",))
+    unknown = [c for c in given or () if c not in labels]
+    if unknown:
+        raise InputError(f"--confound takes a label of the prompts in {labels}, got {unknown[0]!r}")
+    return tuple(given) if given else None
 
 
 def contrasts_of(name: str, catalog: Sequence[str] | None) -> Any:
@@ -62,13 +132,33 @@ def chosen(ds: Any, where: Sequence[str] | None) -> Any:
     """
     import numpy as np
 
-    kept = np.ones(ds.sizes["prompt"], dtype=bool)
-    for asked in where or ():
+    if not where:
+        return ds
+    kept = _meeting({str(c): ds[c].to_numpy() for c in ds.coords if ds[c].dims == ("prompt",)}, where)
+    return ds if kept.all() else ds.isel(prompt=np.flatnonzero(kept))
+
+
+def chosen_prompts(paradigm: str, where: Sequence[str] | None) -> Any:
+    """Read a paradigm, and keep the prompts that `--where` asks for; what is wrong is said as by `chosen`."""
+    from ..store.paradigm import as_paradigm
+
+    read = as_paradigm(paradigm)
+    if not where:
+        return read
+    kept = _meeting({str(c): read.table[c].to_numpy() for c in read.table}, where)
+    return read if kept.all() else read.select(prompt=read.table["prompt"][kept].tolist())
+
+
+def _meeting(labels: Mapping[str, Any], where: Sequence[str]) -> Any:
+    """Say which prompts meet all that is asked of their labels: (prompt,) bool."""
+    import numpy as np
+
+    kept = np.ones(len(labels["prompt"]), dtype=bool)
+    for asked in where:
         name, without, values = asked.partition("!=") if "!=" in asked else asked.partition("=")
-        labels = sorted(str(c) for c in ds.coords if ds[c].dims == ("prompt",))
         if not without or name not in labels:
-            raise InputError(f"--where takes LABEL=VALUE of a label in {labels}, got {asked!r}")
-        shown = np.array([str(v) for v in ds[name].to_numpy().tolist()])
+            raise InputError(f"--where takes LABEL=VALUE of a label in {sorted(labels)}, got {asked!r}")
+        shown = np.array([str(v) for v in labels[name].tolist()])
         wanted = [values] if values in shown else values.split(",")
         unknown = [v for v in wanted if v not in shown]
         if unknown:
@@ -76,8 +166,8 @@ def chosen(ds: Any, where: Sequence[str] | None) -> Any:
             raise InputError(f"no prompt has the {name} {unknown[0]!r}; there are {known}")
         kept &= np.isin(shown, wanted) == (without == "=")
     if not kept.any():
-        raise InputError(f"no prompt meets all of {list(where or ())}")
-    return ds if kept.all() else ds.isel(prompt=np.flatnonzero(kept))
+        raise InputError(f"no prompt meets all of {list(where)}")
+    return kept
 
 
 def beside(out: str, what: str) -> str:

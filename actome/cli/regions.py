@@ -1,12 +1,13 @@
 """The command that selects the parameters that conditions rest on: `regions`."""
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, get_args
 
 import typer
 
 from ..store.errors import InputError
-from .options import Json, Out, beside, refuse_taken
+from .options import Json, Out, Where, beside, chosen_prompts, refuse_taken
 
 
 def regions(
@@ -41,6 +42,7 @@ def regions(
     per_sample: Annotated[
         bool, typer.Option("--per-sample", help="Sum the magnitude of each text's product.")
     ] = False,
+    where: Where = None,
     seed: Annotated[int, typer.Option(help="Draws random regions.")] = 0,
     device: Annotated[str | None, typer.Option(help="Where the model runs, such as cuda:0.")] = None,
     as_json: Json = False,
@@ -50,16 +52,25 @@ def regions(
 
     shares, roles = top or [0.01], role or ["top"]
     _check(shares, roles, of, scope)
+    shown = [f"{share:g}" for share in shares]  # as in the names of the regions
+    _check_once({"--top": shown, "--role": roles, "--condition": condition, "--matrix": matrix})
     whole_number(seed, "--seed", least=0)
     from ..analyze.regions.selection import region
     from ..analyze.regions.sets import join_regions
     from ..ingest.importance import importance as find_importance
+    from ..ingest.models import load_model
+    from ..ingest.parameters import find_parameters
     from ..store.results import save_result
 
     refuse_taken(out)
+    texts = chosen_prompts(paradigm, where)
+    _check_conditions(texts.table[by].astype(str).unique() if by in texts.table else [], condition, of)
+    loaded = load_model(model, device=device)
+    found = find_parameters(loaded.module, parameters)  # type: ignore[arg-type]
+    _check_there("--matrix", matrix, [p.matrix for p in found])
     weights = find_importance(
-        model, paradigm, importance or beside(out, "importance"),
-        by=by, parameters=parameters, per_sample=per_sample, device=device,  # type: ignore[arg-type]
+        loaded, texts, importance or beside(out, "importance"),
+        by=by, parameters=parameters, per_sample=per_sample,  # type: ignore[arg-type]
     )  # fmt: skip
     chosen = [
         region(
@@ -92,6 +103,31 @@ def _check(shares: list[float], roles: list[str], of: str, scope: str) -> None:
             raise InputError(f"{name} must be one of {list(allowed)}, got {unknown[0]!r}")
     if of == "monolingual" and roles != ["top"]:
         raise InputError(f"--of monolingual goes with --role top alone, got {roles}")
+
+
+def _check_once(given: Mapping[str, Sequence[object] | None]) -> None:
+    """Refuse the same value twice of an option that may be given again."""
+    for name, values in given.items():
+        twice = [v for v in dict.fromkeys(values or ()) if (values or []).count(v) > 1]
+        if twice:
+            raise InputError(f"{name} {twice[0]} is given twice; give each value once")
+
+
+def _check_there(name: str, values: Sequence[str] | None, there: Iterable[str]) -> None:
+    """Refuse what the texts, or the model, do not have."""
+    known = list(dict.fromkeys(there))
+    unknown = [v for v in values or () if v not in known]
+    if unknown:
+        raise InputError(f"{name} must be one of {known}, got {unknown[0]!r}")
+
+
+def _check_conditions(known: Sequence[str], asked: Sequence[str] | None, of: str) -> None:
+    """Refuse conditions that no text has, and a single one where it is to be told from others."""
+    if not len(known):
+        return  # no such label: the importance says so, before any work too
+    _check_there("--condition", asked, known)
+    if of == "monolingual" and len(asked or known) < 2:
+        raise InputError(f"--of monolingual needs at least two conditions, got {list(asked or known)}")
 
 
 def _names(chosen: list[Any]) -> list[str]:

@@ -5,7 +5,20 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import InputError
-from .options import CatalogOption, Out, Recording, Site, Where, chosen, digests, masks_of, refuse_taken
+from .options import (
+    CatalogOption,
+    Out,
+    Recording,
+    Site,
+    Threshold,
+    TwoSided,
+    Where,
+    digests,
+    masks_of,
+    recording_of,
+    refuse_taken,
+    threshold_of,
+)
 
 
 def recurrence(
@@ -30,6 +43,8 @@ def recurrence(
     null: Annotated[
         str, typer.Option(help="Random templates: layers (as many neurons in each), neurons or none.")
     ] = "layers",
+    threshold: Threshold = None,
+    two_sided: TwoSided = False,
     draws: Annotated[int, typer.Option(help="Of random templates, for each.")] = 999,
     seed: Annotated[int, typer.Option(help="Draws the starts and the random templates.")] = 0,
     where: Where = None,
@@ -40,17 +55,20 @@ def recurrence(
     from ..analyze.components.networks import networks
     from ..analyze.subjects import individual_components
     from ..analyze.subjects import recurrence as run
-    from ..store.archive import open as open_recording
+    from ..store.archive import open as open_result
     from ..store.results import save_result
 
     refuse_taken(out)
-    masks, made = masks_of(templates, catalog), open_recording(templates, catalog=catalog)
+    made = open_result(templates, catalog=catalog)
+    masks = masks_of(templates, catalog, threshold, two_sided)
     if not masks.size:
         raise InputError(f"{templates} holds no network; of components, none beats the null")
-    ds, n_left_out = _others(chosen(open_recording(name, site=site, catalog=catalog), where), masks)
+    ds, n_left_out = _others(recording_of(name, site, catalog, where), masks)
     individuals = individual_components(
         ds,
-        n_components=components or made.sizes.get("component", masks.sizes["network"]),
+        n_components=made.sizes.get("component", masks.sizes["network"])
+        if components is None
+        else components,
         subject=subject,
         mode=mode or made.attrs.get("mode", "spatial"),  # type: ignore[arg-type]
         solver=solver,  # type: ignore[arg-type]
@@ -60,7 +78,7 @@ def recurrence(
     options: dict[str, Any] = {} if not sweep else {"sweep": sorted(sweep)}
     result = run(
         masks,
-        networks(individuals, keep_all=True),
+        networks(individuals, *_kept_as(masks, threshold, two_sided), keep_all=True),
         jaccard=jaccard,
         null=None if null == "none" else null,  # type: ignore[arg-type]
         n_draws=draws,
@@ -75,20 +93,40 @@ def recurrence(
         print(f"{n_left_out} prompts that made the templates were left out")
 
 
+def _kept_as(masks: Any, threshold: str | None, two_sided: bool) -> tuple[Any, bool]:
+    """Say how the networks of subjects are made: as asked for, or as the templates were if that is known."""
+    if threshold is None and not two_sided and "components" in masks.attrs:  # made by `networks`
+        return threshold_of(masks.attrs["control"]), bool(masks.attrs["two_sided"])
+    return threshold_of(threshold), two_sided
+
+
 def _others(ds: Any, masks: Any) -> tuple[Any, int]:
-    """Leave out the prompts that the templates were made from, in which they come back too easily."""
+    """Leave out the prompts that the templates were made from, in which they come back too easily.
+
+    Templates of another model say nothing of these activations, even if they were made on the same texts.
+    """
     import numpy as np
 
-    if ds.attrs.get("manifest_digest", "") not in masks.attrs.get("source", []):
+    from ..store.provenance import lineage, weights_of
+    from ..store.selection import Selection, joined_selection
+
+    source, models = (_listed(masks.attrs.get(name)) for name in ("source", "weights_digest"))
+    is_same = bool(source & lineage(ds.attrs))  # the recording, or what it was appended to, cast from, ...
+    model = weights_of(ds.attrs)
+    if not is_same and model and models and "" not in models and model not in models:
         return ds, 0
-    made = set(masks.attrs.get("selected_on", []))
-    kept = np.array([str(p) not in made for p in ds["prompt"].to_numpy()])
+    kept = ~joined_selection(masks.attrs).shared(Selection.of(ds), by_id=is_same)
     if not kept.any():
         raise InputError(
             f"all {len(kept)} prompts made the templates, which come back in them too easily; make the "
             "templates from some prompts, such as `actome ica --where run=0`, or give another recording"
         )
     return ds.isel(prompt=np.flatnonzero(kept)), int((~kept).sum())
+
+
+def _listed(noted: Any) -> set[str]:
+    """Return what a result notes, one or several."""
+    return {noted} if isinstance(noted, str) else {*(noted or ())}
 
 
 def _table(result: Any) -> Any:

@@ -8,8 +8,9 @@ import numpy as np
 import scipy.optimize
 import xarray as xr
 
+from ...store.arguments import check_seed, real_number, whole_number
 from ...store.blocks import with_tokens
-from ...store.errors import InputError, InputTypeError
+from ...store.errors import InputError
 from ...store.moments import Float64
 from .group_pca import group_pca, units
 from .ica import group_ica
@@ -96,11 +97,9 @@ def decompose(
     recordings = [ds] if isinstance(ds, xr.Dataset) else list(ds)
     check_recordings(recordings)
     for name, value in (("n_components", n_components), ("n_runs", n_runs), ("n_epochs", n_epochs)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise InputTypeError(f"{name} must be an int for method {method!r}, got {value!r}")
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
-    if not sparsity > 0:
+        whole_number(value, f"{name} of method {method!r}", least=1)
+    check_seed(seed)
+    if not real_number(sparsity, "sparsity") > 0:
         raise InputError(f"sparsity must be positive, got {sparsity}")
     recordings = [with_tokens(r) for r in recordings]
     centre = method != "nmf"
@@ -126,10 +125,11 @@ def decompose(
     result = components(recordings[0], maps, scalings[0].usable, values, {}).drop_vars("window")
     attrs = component_attrs(recordings, _NAMES[method])
     attrs["measure"] = "magnitude" if method == "nmf" else "signed"
-    return result.assign_attrs(attrs, n_components=str(n_components), **shared)
+    return result.assign_attrs(attrs, n_components=str(n_components), assumption=_ASSUMPTION, **shared)
 
 
 _NAMES = {"pca": "group PCA", "dictionary": "dictionary learning", "nmf": "NMF of magnitudes"}
+_ASSUMPTION = "every component is more than chance: none was compared with it"
 _Found = tuple[Float64, dict[str, Any]]
 
 

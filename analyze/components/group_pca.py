@@ -21,7 +21,7 @@ _COLUMNS = 2048  # of one layer, multiplied at once
 _TOGETHER = 4  # spans merged in one step
 _LEAST_ROWS = 256
 
-Signs = Callable[[int, int, tuple[int, int]], Float64]  # of a prompt in a layer: (token, neuron)
+Signs = Callable[[int, int, int], Float64]  # of a prompt, in a layer, of so many neurons: (neuron,)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Unit:
     scaling
         Of the recording.
     signs
-        What every value is multiplied by, for a null without correlations.
+        What every neuron is multiplied by in a prompt, for a null of unrelated neurons.
     """
 
     pieces: list[Cube]
@@ -79,8 +79,8 @@ class Unit:
     def _flips(self, prompts: Int, layer: int, width: int) -> Float64 | None:
         if self.signs is None:
             return None
-        n = self.valid.sum(axis=1)
-        return np.concatenate([self.signs(self.first + p, layer, (n[p], width)) for p in prompts.tolist()])
+        each = [self.signs(self.first + p, layer, width) for p in prompts.tolist()]
+        return np.repeat(each, self.valid[prompts].sum(axis=1), axis=0)
 
 
 def units(ds: xr.Dataset, scaling: Scaling, signs: Signs | None = None) -> list[Delayed]:
@@ -125,12 +125,6 @@ class _Reduction:
         """Rows that are reduced at once: few enough for their inner products, enough to be worth a merge."""
         return max(_LEAST_ROWS, 4 * self.plan.of_group)
 
-    @property
-    def _of_parts(self) -> Plan:
-        """Return what is kept of a part of a subject."""
-        k = max(2 * self.plan.of_subject, self.plan.of_subject + 10)
-        return Plan(k, k, whiten=False)
-
     def unit(self, unit: Unit, subject_of: Int) -> _Found:
         """Reduce the prompts of a unit, whose subjects are given."""
         own = {int(s): np.flatnonzero(subject_of == s) for s in np.unique(subject_of)}
@@ -156,7 +150,7 @@ class _Reduction:
 
     def _of_part(self, unit: Unit, prompts: Int) -> Span:
         """Reduce some prompts of one subject."""
-        plan, once, spans = self._of_parts, np.ones((1, 1)), []  # type: ignore[var-annotated]
+        plan, once, spans = self.plan.of_parts, np.ones((1, 1)), []  # type: ignore[var-annotated]
         for group in _groups([unit.n_rows(p) for p in prompts], self._rows):
             own = prompts[group]
             rows = [slice(0, unit.n_rows(own))]
@@ -175,7 +169,7 @@ class _Reduction:
         still: dict[int, tuple[int, Span]] = {}
         for s in sorted({s for p in parts for s in p.open}):
             own = [p.open[s] for p in parts if s in p.open]
-            n, span = sum(i for i, _ in own), merge([x for _, x in own], self._of_parts.of_group)
+            n, span = sum(i for i, _ in own), merge([x for _, x in own], self.plan.of_parts.of_group)
             if n == self.n_prompts[s]:
                 complete.append(as_subject(span, self.weights[:, s], self.plan))
             else:

@@ -51,7 +51,7 @@ def group_ica(
         models of the same shape. Each is centred and scaled on its own.
     n_components
         Components of the group; or a share of the variance, below 1, that they are to hold; or
-        "parallel", as many as vary more than data with random signs.
+        "parallel", as many as vary more than where neurons have random signs in every prompt.
     subject
         "prompt", "recording", or a label whose values make the subjects of a recording.
     mode
@@ -59,7 +59,7 @@ def group_ica(
         are, and maps are how much of each every neuron has.
     subject_components
         Principal components kept of a subject, singular values included; by default twice
-        `n_components`, never more than its tokens.
+        `n_components`, for "cca" as many, never more than its tokens.
     n_runs
         Repeats: the first takes every subject once, the others bootstrap the subjects; each starts
         afresh. One alone is quick, and blind: it may stop at a local optimum and miss sources, of
@@ -125,7 +125,12 @@ def group_ica(
     pure noise clusters come back at .6 to .7. The halves are for noise that is not Gaussian: where neurons
     are seldom active, each on its own, patterns of single tokens come back in every repeat that has them,
     but not in both halves (correlation below .15, of what is planted above .9). The null takes neurons for
-    alike: without `standardize` one of large variance is a component, and a network, by itself.
+    alike: without `standardize` one of large variance is a component, and a network, by itself. Of a single
+    component there is nothing to rotate, and its stability is that of chance: a spatial one is judged by
+    its departure and the halves, a temporal one, whose departure does not suffice, is never a network.
+
+    A subject whose prompts lie in several chunks is put together from the parts' components, more of them
+    than are kept in the end, so that chunks and order change its weak components in the last digits shown.
 
     Raises
     ------

@@ -7,8 +7,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from ... import _version
+from ...store.arguments import check_seed
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
+from ...store.provenance import ORIGIN
 from ...store.schema import text_array
 from ..overlap.matching import correlate_maps
 from ..permutation.prompt_values import permute_prompt_values
@@ -23,7 +25,7 @@ def label_components(
     contrasts: xr.Dataset | Mapping[str, xr.Dataset] | None = None,
     *,
     by: str = "condition",
-    confounds: Sequence[str] = ("run",),
+    confounds: Sequence[str] | None = None,
     alpha: float = 0.05,
     n_permutations: int = 1000,
     seed: int = 0,
@@ -43,7 +45,7 @@ def label_components(
     by
         The label of the prompts whose values are the conditions.
     confounds
-        Labels within whose values the prompts exchange their conditions.
+        Labels within whose values the prompts exchange their conditions. [``("run",)``, where there are runs]
     alpha
         Chance that any component gets a label where no course follows any condition.
     n_permutations, seed
@@ -77,6 +79,7 @@ def label_components(
         missing or has one value only.
     """
     check_fraction("alpha", alpha)
+    check_seed(seed)
     if not isinstance(components, xr.Dataset) or "component_map" not in components:
         raise InputTypeError("label_components takes components from actome.group_ica")
     if courses is None and contrasts is None:
@@ -89,7 +92,7 @@ def label_components(
         out, attrs = out.merge(followed), test
     if contrasts is not None:
         out = out.merge(_alike(components, contrasts))
-    origin = {k: components.attrs[k] for k in ("source", "source_name", "site") if k in components.attrs}
+    origin = {k: components.attrs[k] for k in ORIGIN if k in components.attrs}
     return out.assign_attrs(
         **origin, **attrs, kind="component_labels", by=by, alpha=alpha, seed=seed, actome=_version.__version__
     )
@@ -110,7 +113,12 @@ def _prompt_means(components: xr.Dataset, courses: xr.Dataset) -> xr.DataArray:
 
 
 def _followed(
-    means: xr.DataArray, by: str, confounds: Sequence[str], alpha: float, n_permutations: int, seed: int
+    means: xr.DataArray,
+    by: str,
+    confounds: Sequence[str] | None,
+    alpha: float,
+    n_permutations: int,
+    seed: int,
 ) -> tuple[xr.Dataset, dict[str, object]]:
     if by not in means.coords:
         labels = sorted(str(c) for c in means.coords if means[c].dims == ("prompt",))
@@ -142,7 +150,7 @@ def _followed(
         },
         coords={"condition": names.astype(object)},
     )
-    keep = ("exchangeability", "n_permutations", "smallest_p_corrected")
+    keep = ("confounds", "exchangeability", "n_permutations", "smallest_p_corrected")
     return found, {k: tests[0].attrs[k] for k in keep}
 
 

@@ -1,13 +1,14 @@
 """Thresholds of a component's map: what lies far out in its own distribution over neurons."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from ...store.errors import InputError
 from ...store.moments import Bool, Float64
-from ..threshold import Top, Z, check_fraction, top_fraction
+from ..threshold import Top, Z, check_fraction, read_typed, top_fraction
 
 FAR_OUT = Z(3.6)  # the default: standard deviations from the mean over neurons
 FEWEST = 40  # neurons that a mixture is fitted to
@@ -54,12 +55,38 @@ class Mixture:
 
 MapThreshold = Z | Top | OfMaximum | Mixture
 
+_KINDS: Final[dict[str, Callable[..., MapThreshold]]] = {
+    "z": Z,
+    "top": Top,
+    "ofmaximum": OfMaximum,
+    "mixture": Mixture,
+}
+
 ASSUMPTIONS = {
     Z: "none: a z over the neurons of the map, and no error rate is controlled",
     Top: "none: no error rate is controlled",
     OfMaximum: "none: no error rate is controlled",
     Mixture: "the map's values are a mixture of Gaussians, the heaviest of them that of neurons outside",
 }
+
+
+def read_map_threshold(text: str) -> MapThreshold:
+    """Read a threshold as it is written in Python, or as results keep it.
+
+    >>> read_map_threshold("Top(0.05)"), read_map_threshold("mixture()"), read_map_threshold(repr(Z(3.1)))
+    (Top(fraction=0.05), Mixture(n_gaussians=3, posterior=0.5), Z(value=3.1))
+
+    Raises
+    ------
+    InputError
+        It is no threshold of maps, or its numbers are not allowed.
+    """
+    typed = read_typed(text, _KINDS)
+    if typed is None:
+        raise InputError(
+            f"a threshold of maps is Z(3.6), Top(0.05), OfMaximum(0.5) or Mixture(3, 0.5), got {text!r}"
+        )
+    return typed
 
 
 def far_out(values: Float64, threshold: MapThreshold, two_sided: bool) -> Bool:

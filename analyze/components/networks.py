@@ -1,15 +1,17 @@
 """From components to networks, and how strongly a network is used."""
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from ... import _version
 from ...store.blocks import prompt_level
 from ...store.errors import InputError, InputTypeError
+from ...store.provenance import ORIGIN
+from ...store.selection import Selection
 from ..threshold import P
 from .map_thresholds import ASSUMPTIONS, FAR_OUT, FEWEST, MapThreshold, Mixture, far_out
 
-_ORIGIN = ("source", "source_name", "site")
 _WHICH = {
     (True, False): "those that beat the null",
     (True, True): "all, those too that did not beat the null",
@@ -74,11 +76,11 @@ def networks(
         dask="parallelized",
         output_dtypes=[bool],
     )
-    names = np.array([f"ic{int(i)}" for i in maps["component"].to_numpy()], dtype=object)
+    names = component_names(maps["component"])
     mask = mask.rename(component="network").assign_coords(network=names).rename("mask")
     return mask.transpose(..., "network", "layer", "neuron").assign_attrs(
-        {k: components.attrs[k] for k in _ORIGIN if k in components.attrs},
-        **_selected_on(components),
+        {k: components.attrs[k] for k in ORIGIN if k in components.attrs},
+        **_selection(components),
         kind="mask",
         control=repr(threshold),
         two_sided=two_sided,
@@ -88,12 +90,24 @@ def networks(
     )
 
 
-def _selected_on(components: xr.Dataset) -> dict[str, list[str]]:
+def component_names(components: xr.DataArray) -> npt.NDArray[np.object_]:
+    """Name networks after their components: by number, or as these are called.
+
+    >>> component_names(xr.DataArray([0, 3])).tolist(), component_names(xr.DataArray(["syntax"])).tolist()
+    (['ic0', 'ic3'], ['syntax'])
+    """
+    given = components.to_numpy()
+    prefix = "ic" if given.dtype.kind in "iu" else ""
+    return np.array([f"{prefix}{name}" for name in given.tolist()], dtype=object)
+
+
+def _selection(components: xr.Dataset) -> dict[str, list[str]]:
     """List the prompts that the maps were made from, if known: the group's and, of subjects' maps, theirs."""
-    if "selected_on" not in components.attrs:
+    known = Selection.noted(components.attrs)
+    if known is None:
         return {}
-    own = map(str, components["prompt"].to_numpy()) if "prompt" in components.dims else ()
-    return {"selected_on": list(dict.fromkeys([*components.attrs["selected_on"], *own]))}
+    own = Selection.of(components) if "prompt" in components.dims else Selection()
+    return (known | own).attrs
 
 
 def _check_threshold(threshold: object, maps: xr.DataArray) -> None:

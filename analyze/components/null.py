@@ -18,11 +18,13 @@ from ...store.moments import Float64
 from .gaussian_courses import Courses, courses_of
 from .repeats import Model, Spatial, clusters
 from .solvers import Solver
+from .stability import Int
 
 _SAMPLES = 2000  # neurons of a draw: spurious optima lie as they do among more, measured
 _REPEATS = 5  # of a draw of many components: fewer make tighter clusters by chance, so this is safe
 _ESTIMATES = 50  # of a draw, in all repeats: what few components are by chance is stable as it is
-_ALPHA = 0.05
+ALPHA = 0.05  # chance that any component of noise is called a network
+LEAST_DRAWS = 19  # with which p can be as small
 _ALIKE = 0.5  # correlation of halves below which a component is of some subjects only
 _TOLERANCE = 1e-4  # of the solvers that go by the gradient: far below what chance does to it
 
@@ -46,7 +48,8 @@ def null_of(
 
     Returns
     -------
-    (draw, 2): the largest stability and the largest departure of all components of each draw.
+    (draw, 2): the largest stability and the largest departure of all components of each draw. A single
+    spatial component is as stable in every draw as what was recorded, which says nothing: NaN.
     """
     shape = spatial_shape(model) if isinstance(model, Spatial) else courses_of(model)
     one = delayed(one_blas_thread(_draw), pure=False)
@@ -60,28 +63,49 @@ def null_of(
 def judged(components: xr.Dataset) -> xr.Dataset:
     """Compare components with chance: add `p_value` and `is_network`.
 
-    The p-value is the share of draws, and of what was seen, whose largest stability, or largest departure if
-    that is more often, is as large. Corrected for the number of components, over all windows of layers, since
-    each draw gives its largest. That it is the larger is what makes it a p-value: the departure of Gaussian
-    noise that persists over tokens exceeds that of all 19 draws in one recording of six, of noise that is not
-    Gaussian in more.
+    The p-value is the share of draws, and of what was seen, whose largest stability, or largest departure
+    if that is more often, is as large. That it is the larger is what makes it a p-value: the departure of
+    Gaussian noise that persists over tokens exceeds that of all 19 draws in one recording of six, of noise
+    that is not Gaussian in more. It is corrected for the number of components, since each draw gives its
+    largest, over all windows of layers; what chance gives differs between windows, so there it is first
+    counted in standard deviations of the window's own draws.
 
     Parameters
     ----------
     components
         With `stability`, `departure`, `split_half`, and `null_stability` and `null_departure` of dims draw,
-        and of_window where there are several.
+        or of_window and draw. NaN draws of a window say nothing against its components.
     """
+    window = components["window"].to_numpy() if "window" in components.coords else np.zeros(1)
+    of = np.broadcast_to(np.unique(window, return_inverse=True)[1], components.sizes["component"])
+    shares = []
+    for name in ("stability", "departure"):
+        null = components[f"null_{name}"].transpose(..., "draw").to_numpy()
+        shares.append(_share(components[name].to_numpy(), np.atleast_2d(null), of))
+    p = np.maximum(*shares)
+    apart = components["split_half"].to_numpy() < _ALIKE  # not where a half has too few dimensions to say
+    return components.assign(p_value=("component", p), is_network=("component", (p <= ALPHA) & ~apart))
 
-    def share(name: str) -> xr.DataArray:
-        null = components[f"null_{name}"]
-        most = null.max([d for d in null.dims if d != "draw"])
-        return (1 + (most >= components[name]).sum("draw")) / (1 + most.sizes["draw"])
 
-    stability, departure = share("stability"), share("departure")
-    p = stability.where(stability > departure, departure)
-    apart = components["split_half"] < _ALIKE  # not where a half has too few dimensions to say
-    return components.assign(p_value=p, is_network=(p <= _ALPHA) & ~apart)
+def _share(seen: Float64, null: Float64, of: Int) -> Float64:
+    """Share of draws, and of what was seen, whose largest of all windows is as large: (component).
+
+    `seen` (component) is of the windows `of` (component); `null` is (window, draw).
+    """
+    mute = np.asarray(np.all(np.isnan(null), axis=1))
+    if len(null) > 1:
+        seen, null = _standardised(seen, null, of)
+    most: Float64 = np.fmax.reduce(null, axis=0)
+    reached = np.sum(most[None] >= seen[:, None], axis=1)
+    return np.asarray(np.where(mute[of], 1.0, 1.0 + reached) / (1 + null.shape[1]))
+
+
+def _standardised(seen: Float64, null: Float64, of: Int) -> tuple[Float64, Float64]:
+    """Count in standard deviations of the draws of the window: of all, or of all others for a draw itself."""
+    others = [np.delete(null, i, axis=1) for i in range(null.shape[1])]
+    mean, sd = null.mean(axis=1), null.std(axis=1, ddof=1)
+    draws = [(x - o.mean(axis=1)) / o.std(axis=1, ddof=1) for x, o in zip(null.T, others, strict=True)]
+    return (seen - mean[of]) / sd[of], np.stack(draws, axis=1)
 
 
 @dataclass(frozen=True)
@@ -112,4 +136,6 @@ def _draw(
     starts = rng.integers(2**31, size=n_runs).tolist()
     runs = [model.estimate(r, n_components, solver, starts[r], _TOLERANCE) for r in range(n_runs)]
     centres, stability, _ = clusters(runs, model.covariance, n_components)
+    if n_components == 1 and isinstance(model, Spatial):
+        stability = np.array([np.nan])  # nothing to rotate: as stable as what was recorded, whatever it is
     return [float(stability.max()), float(np.concatenate([e.departure for e in runs])[centres].max())]

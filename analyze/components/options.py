@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from ...store.arguments import whole_number
 from ...store.blocks import level_of
 from ...store.errors import InputError
+from .null import ALPHA, LEAST_DRAWS
 from .order import MOST, check_order
 from .solvers import Solver, check_solver
 from .span import Plan
@@ -64,9 +66,15 @@ class Options:
             ("n_runs", self.n_runs, 1),
             ("subject_components", self.subject_components, 1),
             ("null", self.null, 0),
+            ("seed", self.seed, 0),
         ):
-            if value is not None and value < least:
-                raise InputError(f"{name} must be at least {least}, got {value}")
+            if value is not None:
+                whole_number(value, name, least=least)
+        if 0 < self.null < LEAST_DRAWS:
+            raise InputError(
+                f"null must be 0, or at least {LEAST_DRAWS}: of {self.null} draws no p can be as small as "
+                f"{ALPHA}, so that nothing would be a network"
+            )
         for name, chosen, allowed in (
             ("mode", self.mode, ("spatial", "temporal")),
             ("group", self.group, ("pca", "cca")),
@@ -89,7 +97,7 @@ def check_recordings(recordings: Sequence[xr.Dataset]) -> None:
         if level_of(ds) != "token":
             raise InputError(
                 "group_ica needs the activations of tokens; open the recording with level='token', or "
-                "record it with keep='full'"
+                "record it with keep='full' (--keep full)"
             )
         if any(not np.array_equal(ds[d].to_numpy(), first[d].to_numpy()) for d in ("layer", "neuron")):
             raise InputError(

@@ -42,9 +42,10 @@ def order_of(span: Span, n_components: float | str, total: float, flipped: Calla
     span
         Of the group.
     n_components
-        A share of the variance, or "parallel": parallel analysis [1]_ against data in which every
-        value was given a random sign [2]_. As shuffling does, that destroys what neurons have in
-        common; it keeps the variance of every prompt too, and needs no value moved.
+        A share of the variance, or "parallel": parallel analysis [1]_ against data in which every neuron
+        was given a random sign in every prompt (compare [2]_). That destroys what neurons have in common
+        over prompts, and keeps variances and how they persist over tokens, which signs of single values,
+        or shuffled ones, would lose: of noise that persists they leave dozens of components.
     total
         The variance of which there is a share.
     flipped
@@ -66,7 +67,10 @@ def order_of(span: Span, n_components: float | str, total: float, flipped: Calla
         below = np.flatnonzero(values[:MOST] <= chance[:MOST])
         found = int(below[0]) if below.size else len(values[:MOST])
         if not found:
-            raise InputError("no component varies more than data with random signs; there is none to find")
+            raise InputError(
+                "no component varies more than where neurons have random signs in every prompt, so there is "
+                "none to find; with few prompts nothing can stand out: give a number"
+            )
         return found
     share = np.cumsum(values[:MOST]) / total
     enough = np.flatnonzero(share >= n_components)
@@ -88,7 +92,7 @@ def _variances(span: Span) -> Float64:
 
 @dataclass(frozen=True)
 class RandomSigns:
-    """Signs for the values of a recording, drawn for the names of the recording and of each prompt.
+    """Signs for the neurons of a recording, drawn for the names of the recording and of each prompt.
 
     Attributes
     ----------
@@ -101,12 +105,10 @@ class RandomSigns:
     keys: list[int]
     seed: tuple[int, int]
 
-    def __call__(self, prompt: int, layer: int, shape: tuple[int, int]) -> Float64:
-        """Draw (token, neuron) signs of a prompt in a layer."""
+    def __call__(self, prompt: int, layer: int, n_neurons: int) -> Float64:
+        """Draw the signs of the neurons of a layer in a prompt: (neuron,)."""
         rng = np.random.default_rng([*self.seed, self.keys[prompt], layer])
-        n = shape[0] * shape[1]
-        bits = np.unpackbits(rng.integers(0, 256, -(-n // 8), dtype=np.uint8), count=n)
-        return np.asarray(1.0 - 2.0 * bits.reshape(shape), dtype=np.float64)
+        return np.asarray(1.0 - 2.0 * rng.integers(0, 2, n_neurons), dtype=np.float64)
 
 
 def random_signs(recordings: Sequence[xr.Dataset], seed: int, draw: int) -> list[Signs]:

@@ -8,6 +8,8 @@ import xarray as xr
 
 from ... import _version
 from ...store.moments import Bool, Float64
+from ...store.provenance import unfinished_of, weights_of
+from ...store.selection import Selection
 
 
 def standard_scores(maps: Float64) -> Float64:
@@ -78,6 +80,8 @@ def component_attrs(recordings: Sequence[xr.Dataset], method: str) -> dict[str, 
         "source": [r.attrs.get("manifest_digest", "") for r in recordings],
         "source_name": ", ".join(r.attrs.get("name", "") for r in recordings),
         "site": ", ".join(sorted({r.attrs.get("site", "") for r in recordings})),
-        "selected_on": [str(p) for r in recordings for p in r["prompt"].to_numpy()],
+        **unfinished_of(*(r.attrs for r in recordings)),
+        "weights_digest": [weights_of(r.attrs) for r in recordings],
+        **Selection(tuple(p for r in recordings for p in Selection.of(r).prompts)).attrs,
         "actome": _version.__version__,
     }

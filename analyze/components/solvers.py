@@ -6,8 +6,10 @@ to be found.
 """
 
 import importlib
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ Solver = Literal["quasi-newton", "fastica", "picard"]
 _MAX_ITER = 1000
 _FASTICA_TOLERANCE = 1e-4
 _TOLERANCE = 1e-6
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,7 @@ def _fastica(X: Float64, start: Float64, tolerance: float) -> Rotation:
     from sklearn.exceptions import ConvergenceWarning
 
     ica = FastICA(whiten=False, w_init=start, max_iter=_MAX_ITER, tol=_FASTICA_TOLERANCE)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with _recorded() as caught:
         ica.fit(X.T)
     failed = [w for w in caught if issubclass(w.category, ConvergenceWarning)]
     _warn_again([w for w in caught if w not in failed])
@@ -102,8 +104,7 @@ def _load_picard() -> Any:
 
 def _picard(X: Float64, start: Float64, tolerance: float) -> Rotation:
     picard = _load_picard().picard
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with _recorded() as caught:
         _, W, _, n = picard(
             X, whiten=False, centering=False, ortho=True, w_init=start, max_iter=_MAX_ITER,
             tol=tolerance, return_n_iter=True,
@@ -111,6 +112,14 @@ def _picard(X: Float64, start: Float64, tolerance: float) -> Rotation:
     failed = [w for w in caught if "did not converge" in str(w.message)]
     _warn_again([w for w in caught if w not in failed])
     return Rotation(orthogonal(W), not failed, int(n))
+
+
+@contextmanager
+def _recorded() -> Iterator[list[warnings.WarningMessage]]:
+    """Record what is warned of; in one thread at a time, as Python has one record for all of them."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
 
 
 def _warn_again(caught: list[warnings.WarningMessage]) -> None:

@@ -40,8 +40,19 @@ class Plan:
 
     @classmethod
     def for_components(cls, n: int, of_subject: int | None = None, *, whiten: bool = False) -> "Plan":
-        """Keep what so many components of the group need, and of a subject twice as many by default."""
-        return cls(2 * n if of_subject is None else of_subject, max(2 * n, n + _MARGIN), whiten)
+        """Keep what so many components of the group need.
+
+        Of a subject twice as many by default; where they are whitened as many, since every one that is
+        noise would weigh as much as a network.
+        """
+        by_default = n if whiten else 2 * n
+        return cls(by_default if of_subject is None else of_subject, max(2 * n, n + _MARGIN), whiten)
+
+    @property
+    def of_parts(self) -> "Plan":
+        """What is kept of a part of a subject: enough that its components do not depend on the parts."""
+        k = max(2 * self.of_subject, self.of_subject + _MARGIN)
+        return Plan(k, k, whiten=False)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from dask.delayed import delayed
 
+from ...store.arguments import whole_number
 from ...store.blocks import one_blas_thread, valid_tokens
 from ...store.errors import InputError
 from ...store.moments import Bool, Float64
@@ -31,7 +32,8 @@ def windows(recordings: Sequence[xr.Dataset], window: int | None) -> list[list[x
     n = recordings[0].sizes["layer"]
     if window is None:
         return [list(recordings)]
-    if not 1 <= window <= n:
+    window = whole_number(window, "window", least=1)
+    if window > n:
         raise InputError(f"window must be between 1 and the {n} layers, got {window}")
     return [[ds.isel(layer=slice(a, a + window)) for ds in recordings] for a in range(0, n, window)]
 
@@ -124,7 +126,7 @@ def _flipped(
     options: Options,
     draw: int,
 ) -> Span:
-    """Reduce data in which every value has a random sign."""
+    """Reduce data in which every neuron has a random sign in every prompt."""
     once = np.ones((1, len(subjects)))
     signs = random_signs(recordings, options.seed, draw)
     return group_pca(recordings, scalings, subjects, once, options.plan, signs)

@@ -7,8 +7,10 @@ import xarray as xr
 
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
-from ...store.provenance import source_attrs
+from ...store.provenance import source_attrs, unfinished_of
 from ...store.schema import text_array
+from ...store.selection import SELECTION
+from ..components.networks import component_names
 from .kernels import Shrinkage, correlations, fewest_tokens, fisher_z
 
 _LEVEL = 0.95
@@ -75,7 +77,8 @@ def connectivity(
     for i in np.flatnonzero(there.sum(axis=1) >= fewest).tolist():
         R[i] = correlations(T[i, there[i]], partial, shrinkage)
     if np.isnan(R).all():
-        hint = "; take shrinkage='ledoit_wolf'" if partial and shrinkage is None else ""
+        unstable = partial and shrinkage is None
+        hint = "; take shrinkage='ledoit_wolf' (--shrinkage ledoit_wolf)" if unstable else ""
         raise InputError(
             f"no prompt has {fewest} tokens and courses that vary, which the correlation of "
             f"{T.shape[2]} networks needs; the longest has {int(there.sum(axis=1).max(initial=0))}{hint}"
@@ -102,8 +105,9 @@ def connectivity(
             "fewest_tokens": fewest,
             "n_left_out": int(np.isnan(R).all(axis=(1, 2)).sum()),
             "interval": _LEVEL,
-            **{k: courses.attrs[k] for k in ("selected_on", "subject", "measure") if k in courses.attrs},
+            **{k: courses.attrs[k] for k in (*SELECTION, "subject", "measure") if k in courses.attrs},
             **{k: courses.attrs.get(k, v) for k, v in source_attrs({}).items()},
+            **unfinished_of(courses.attrs),
         },
     )
 
@@ -114,9 +118,8 @@ def _courses(courses: xr.Dataset) -> xr.DataArray:
         raise InputTypeError("connectivity takes courses from actome.dual_regression or network_time_courses")
     course = courses["time_course"]
     if "component" in course.dims:
-        numbers = course["component"].to_numpy()
-        course = course.rename(component="network")
-        course = course.assign_coords(network=np.array([f"ic{int(i)}" for i in numbers], dtype=object))
+        names = component_names(course["component"])
+        course = course.rename(component="network").assign_coords(network=names)
     if course.sizes["network"] < 2:
         raise InputError(f"connectivity is between networks, two at least; got {course.sizes['network']}")
     return course.transpose("prompt", "token", "network")

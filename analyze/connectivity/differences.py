@@ -7,6 +7,7 @@ import xarray as xr
 
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
+from ...store.provenance import ORIGIN
 from ..permutation.prompt_values import permute_prompt_values
 
 
@@ -14,7 +15,7 @@ def connectivity_difference(
     connected: xr.Dataset,
     contrast: str | Mapping[str, float],
     *,
-    confounds: Sequence[str] = ("run",),
+    confounds: Sequence[str] | None = None,
     n_permutations: int = 1000,
     seed: int = 0,
     two_sided: bool = True,
@@ -79,7 +80,7 @@ def connectivity_difference(
         v: (dims, _square(tested[v].to_numpy(), z.shape[1])) for v in tested if tested[v].dims == ("edge",)
     }
     names = connected["network"].to_numpy()
-    origin = ("partial", "shrinkage", "source", "source_name", "site", "n_left_out")
+    origin = ("partial", "shrinkage", *ORIGIN, "n_left_out")
     return xr.Dataset(
         {**square, "null_max": tested["null_max"]},
         coords={"network": names, "network_other": names},

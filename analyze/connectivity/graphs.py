@@ -9,6 +9,7 @@ import xarray as xr
 from ... import _version
 from ...store.errors import InputError, InputTypeError, MissingDependencyError
 from ...store.moments import Bool, Float64
+from ...store.provenance import ORIGIN
 from ..threshold import check_fraction
 
 
@@ -67,7 +68,7 @@ def graph_measures(
     measured = [_measures(networkx, edge) for edge in edges]
     dims = ("condition", "network")
     names = ("degree", "clustering", "betweenness", "community")
-    origin = ("by", "partial", "shrinkage", "source", "source_name", "site")
+    origin = ("by", "partial", "shrinkage", *ORIGIN)
     return xr.Dataset(
         {
             **{v: (dims, np.stack([m[v] for m in measured])) for v in names},

@@ -1,6 +1,7 @@
 """Cross-fitting: a network's effect is estimated on other prompts than those that selected it."""
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from dask.array.core import slices_from_chunks
 from ...store.blocks import neuron_blocks, prompt_level, with_tokens
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Measure, check_measure
+from ...store.selection import SELECTION, Selection
 from ..threshold import Control, check_fraction, threshold
 from .folds import held_out
 from .model import FoldModel, one_neuron, silent
@@ -29,7 +31,7 @@ def cross_fit(
     n_folds: int | None = None,
     measure: Measure = "magnitude",
     noise: Literal["cluster", "cr2"] = "cr2",
-    confounds: Sequence[str] = ("run",),
+    confounds: Sequence[str] | None = None,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
@@ -97,9 +99,8 @@ def cross_fit(
     mask = _select(moments, folds, model, measure, control, alpha)
     means = _network_means(moments["mean_abs" if measure == "magnitude" else "mean"], mask)
     out = _estimates(labels, means, folds, model, confidence)
-    every = [str(p) for p in folds["prompt"].to_numpy()]
     return out.assign(
-        mask=mask.assign_attrs(selected_on=every),
+        mask=mask.assign_attrs(Selection.of(labels).attrs),
         size=mask.sum(("layer", "neuron"), keep_attrs=False),
         selected_on=~folds,
         estimated_on=folds,
@@ -107,7 +108,7 @@ def cross_fit(
         mask.attrs,
         kind="crossfit",
         formula=formula,
-        confounds=list(confounds),
+        confounds=model.removed(labels),
         folds=folds.attrs["folds"],
         seed=seed,
         confidence=confidence,
@@ -128,7 +129,8 @@ def fold_network(fitted: xr.Dataset, fold: object) -> xr.DataArray:
     Returns
     -------
     DataArray bool (network, layer, neuron)
-        One network, as `score` takes it; attrs ``selected_on`` lists prompt ids.
+        One network, as `score` takes it; attrs ``selected_on`` lists prompt ids, ``selected_texts`` digests
+        of their texts.
 
     Raises
     ------
@@ -141,9 +143,13 @@ def fold_network(fitted: xr.Dataset, fold: object) -> xr.DataArray:
     if fold not in names:
         raise InputError(f"there is no fold {fold!r}; there are {names}")
     one = fitted.isel(fold=names.index(fold))
-    ids = one["prompt"].to_numpy()[one["selected_on"].to_numpy()]
     mask = one["mask"].drop_vars("fold").expand_dims(network=[f"fold {fold}"])
-    return mask.assign_attrs(selected_on=[str(p) for p in ids])
+    every, shown = Selection.noted(mask.attrs) or Selection(), Selection.of(one)
+    if every.attrs["selected_on"] != shown.attrs["selected_on"]:
+        every = shown  # of some prompts alone, or in another order
+    selecting = compress(every.prompts, one["selected_on"].to_numpy())
+    mask.attrs = {k: v for k, v in mask.attrs.items() if k not in SELECTION}
+    return mask.assign_attrs(Selection(tuple(selecting)).attrs)
 
 
 def _check_options(contrast: object, measure: str, noise: str) -> None:
@@ -166,7 +172,8 @@ def _select(
     alpha: float,
 ) -> xr.DataArray:
     """Select the network of each fold on the prompts outside it, in one go through the recording."""
-    moments = moments[["count", "mean", "m2", "mean_abs"]]
+    # texts are noted once, of all folds, and not for every block of neurons
+    moments = moments[["count", "mean", "m2", "mean_abs"]].drop_vars("text", errors="ignore")
     blocks = neuron_blocks(moments["mean"], _BLOCK_BYTES).chunks[1:]
     layers, neurons = ([s for (s,) in slices_from_chunks((sizes,))] for sizes in blocks)  # type: ignore[no-untyped-call]
     rows = [[_tests(moments.isel(layer=i, neuron=j), folds, model, measure) for j in neurons] for i in layers]

@@ -26,7 +26,7 @@ class FoldModel:
     contrast: str | Mapping[str, float]
     formula: str
     noise: Literal["cluster", "cr2"]
-    confounds: Sequence[str]
+    confounds: Sequence[str] | None
 
     def test(self, moments: xr.Dataset, measure: Measure) -> xr.Dataset:
         """Test the contrast on the prompts that are given."""
@@ -63,6 +63,10 @@ class FoldModel:
                         f"and {_weights(whole)} in all; give the folds the same conditions, and no term that "
                         "is scaled by the data"
                     )
+
+    def removed(self, labels: xr.Dataset) -> list[str]:
+        """Return the confounds whose effects are removed from all prompts together."""
+        return list(self._fit(silent(labels), "signed").attrs["confounds"])
 
     def _fit(self, moments: xr.Dataset, measure: Measure) -> xr.Dataset:
         return fit_glm(moments, self.formula, measure=measure, noise=self.noise, confounds=self.confounds)

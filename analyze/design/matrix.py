@@ -3,7 +3,7 @@
 import math
 import numbers
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
 from .collinearity import high_inflation, triangle, variance_inflation
 from .drift import Drift, drift_columns, read_drift
-from .parts import Part, by_prompt, confound_parts, convolved_part, formula_part
+from .parts import Part, by_prompt, confound_names, confound_parts, convolved_part, formula_part
 from .variables import Variables
 
 _ROWS: Final = 2**14  # of the design that are diagnosed at a time
@@ -22,7 +22,7 @@ _ROWS: Final = 2**14  # of the design that are diagnosed at a time
 def design_matrix(
     ds: xr.Dataset,
     formula: str = "condition",
-    confounds: Sequence[str] = ("run",),
+    confounds: Sequence[str] | None = None,
     *,
     drift: Drift | None = None,
     kernel: Sequence[float] | None = None,
@@ -32,8 +32,7 @@ def design_matrix(
     A formula that names a single category gives *cell means*: one column per value, named as the
     value. A confound that is a category gives deviations from its mean over values, one column fewer
     than values; one that is a number gives one column, its mean taken off: the cell means stay
-    estimable. A confound that the recording lacks, that does not vary, or that the formula itself
-    names, is left out.
+    estimable. A confound that does not vary, or that the formula itself names, is left out.
 
     Formula and confounds may name the labels of the prompts, what is stored a token (``token_id``,
     ``logprob`` ...; of the cube only) and, unless the recording has labels of these names,
@@ -53,7 +52,8 @@ def design_matrix(
     formula
         The name of a variable, or any formula over them in the notation of formulaic.
     confounds
-        Names of variables whose effects are removed.
+        Names of variables whose effects are removed, in place of ``("run",)``, which is removed where there
+        are runs and nothing is given.
     drift
         Slow changes over the order of the prompts, in each run its own: "linear", "quadratic" (with
         linear), or "cosine": discrete cosines whose cycles have 128 prompts or more, or as many as
@@ -73,7 +73,7 @@ def design_matrix(
     role : (regressor), "condition" (cell means), "effect" (other terms of the formula) or "confound"
     vif : (regressor), variance inflation factor over valid tokens
 
-    attrs ``conditions`` lists the cell means, [] for any other formula.
+    attrs ``conditions`` lists the cell means, [] for any other formula; ``confounds`` what has columns.
 
     Raises
     ------
@@ -101,7 +101,8 @@ def design_matrix(
     if not variables.count.any():
         raise InputError("no prompt has a valid token; there is nothing to model")
     explained = formula_part(text, variables)
-    parts = [convolved_part(explained, lags, variables), *confound_parts(confounds, text, variables)]
+    removed = confound_parts(confound_names(confounds, variables), text, variables)
+    parts = [convolved_part(explained, lags, variables), *removed.values()]
     if slow is not None:
         run = variables.values("run") if "run" in variables.labels else None
         parts.append(Part(drift_columns(*slow, run, variables.count), "confound", by_token=False))
@@ -128,7 +129,7 @@ def design_matrix(
             "kind": "design",
             "conditions": list(explained.columns) if explained.role == "condition" else [],
             "formula": formula,
-            "confounds": list(confounds),
+            "confounds": list(removed),
             "drift": list(slow) if slow is not None and slow[0] == "cosine" else drift,
             "kernel": None if lags is None else lags.tolist(),
         },
@@ -140,6 +141,8 @@ def _check_types(formula: object, confounds: object) -> None:
         raise InputTypeError(f"formula must be a string, got {type(formula).__name__}")
     if isinstance(confounds, str):
         raise InputTypeError(f"confounds must be a sequence of names, got a string; write ({confounds!r},)")
+    if confounds is not None and not isinstance(confounds, Iterable):
+        raise InputTypeError(f"confounds must be a sequence of names, got {type(confounds).__name__}")
     if not formula.strip():
         raise InputError("formula is empty; name a label, such as 'condition'")
 

@@ -1,6 +1,6 @@
 """The parts of a design: what the formula explains with, what confounds take away."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,8 @@ from .columns import Columns, categories, cell_means, centred, deviations
 from .formula import formula_columns, formula_variables
 from .tokens import convolved
 from .variables import Variables
+
+_RUN = ("run",)  # the confounds by default, and the one that a recording may lack
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,31 @@ def confound_part(name: str, variables: Variables) -> Part:
     return Part(deviations(name, values), "confound", by_token)
 
 
-def confound_parts(names: Iterable[str], formula: str, variables: Variables) -> list[Part]:
-    """Make the regressors of the confounds that there are and that the formula does not name."""
-    used = {formula} if formula in variables else formula_variables(formula)
-    wanted = [n for n in dict.fromkeys(names) if n not in used]
-    for name in wanted:
+def confound_names(given: Sequence[str] | None, variables: Variables) -> list[str]:
+    """Return the confounds that are asked for: those given, or the runs; runs only where there are any.
+
+    Raises
+    ------
+    InputError
+        The recording lacks one that was given: left out unseen, its effect would be taken for the formula's.
+    """
+    asked = dict.fromkeys(_RUN if given is None else given)
+    names = [n for n in asked if n not in _RUN or n in variables.labels]
+    for name in names:
         variables.refuse_hidden(name, "confounds")
-    return [confound_part(n, variables) for n in wanted if n in variables]
+    if unknown := [n for n in names if n not in variables]:
+        raise InputError(
+            f"confounds name {unknown}, which the recording lacks; its labels are "
+            f"{list(variables.labels.columns)}; correct the name or leave it out"
+        )
+    return names
+
+
+def confound_parts(names: Sequence[str], formula: str, variables: Variables) -> dict[str, Part]:
+    """Make the regressors of the confounds that vary and that the formula does not name: name -> part."""
+    used = {formula} if formula in variables else formula_variables(formula)
+    parts = {n: confound_part(n, variables) for n in names if n not in used}
+    return {n: part for n, part in parts.items() if part.columns}
 
 
 def convolved_part(part: Part, kernel: Float64 | None, variables: Variables) -> Part:

@@ -8,13 +8,16 @@ import numpy as np
 import xarray as xr
 
 from ..._version import __version__
+from ...store.arguments import check_seed, whole_number
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
+from ...store.provenance import unfinished_of
 from ..components.map_thresholds import FAR_OUT
 from ..threshold import Top, Z, check_fraction
 from .alignment import Pair, align, shared_prompts
+from .comparable import check_null, is_signature, number_of_networks
 from .signature import check_recording, signature
-from .similarity import Int, Likeness, likeness, ranked, shuffled_scores
+from .similarity import Int, Likeness, can_shuffle, likeness, ranked, shuffled_scores
 
 _ASSUMPTIONS = {
     "unrelated": "the second model, if unrelated to the first, is as like it as the given unrelated models",
@@ -27,7 +30,7 @@ def fingerprint(
     b: xr.Dataset,
     *,
     unrelated: Sequence[xr.Dataset] = (),
-    n_components: int = 64,
+    n_components: int | None = None,
     network: Z | Top = FAR_OUT,
     match: float = 0.5,
     alpha: float = 0.05,
@@ -48,11 +51,13 @@ def fingerprint(
         Recordings at the level of tokens, of the same paradigm; or what `signature` gives of them, which
         saves the decomposition where a model is compared more than once.
     unrelated
-        Recordings or signatures of models known to be unrelated to `a`, of the same paradigm. The score
-        of `b` is compared with theirs. Without any, it is compared with scores of shuffled texts, which
-        asks less: unrelated models that answer to the same words are more alike on the same text too.
+        Recordings or signatures of models known to be unrelated to `a`, of the same paradigm, each a
+        model of its own. The score of `b` is compared with theirs, so that theirs must have come about as
+        its has: with as many networks, found in the same way; those of `a` may be others. Without any, it
+        is compared with scores of shuffled texts, which asks less: unrelated models that answer to the same
+        words are more alike on the same text too.
     n_components, network
-        For recordings, see `signature`.
+        For recordings, see `signature`; by default as many as the signatures among those given have, or 64.
     match
         Magnitude of a correlation above which a pair of networks counts as matched.
     alpha
@@ -83,23 +88,27 @@ def fingerprint(
 
     attrs ``verdict``: "related" (p is at most `alpha` among unrelated models), "alike" (the same against
     shuffled texts alone, and some pair matches), "not shown", or "cannot say" (fewer null scores than
-    1 / `alpha` - 1).
+    1 / `alpha` - 1, or fewer ways to shuffle the texts than 1 / `alpha`).
 
     Raises
     ------
     InputError, InputTypeError
         The recordings have fewer than two prompts in common, or show other texts under one name; an
-        option is not allowed; what `signature` refuses.
+        unrelated model is given twice, or not comparable with `b`; a signature has another number of
+        networks than `n_components`; an option is not allowed; what `signature` refuses.
 
     References
     ----------
     .. [1] Liu et al. (2026), arXiv 2601.22692.
     """
     given = [a, b, *unrelated]
-    _check(given, network, match, alpha, n_permutations)
+    _check(given, network, match, alpha)
+    n_permutations = whole_number(n_permutations, "n_permutations", least=1)
+    seed, n_components = check_seed(seed), number_of_networks(given, n_components)
+    check_null(given, n_components, network)
     strata = _strata(a, shared_prompts(given), within)  # refused, if it is, before any work
     signatures = [
-        s if _is_signature(s) else signature(s, n_components=n_components, network=network, seed=seed)
+        s if is_signature(s) else signature(s, n_components=n_components, network=network, seed=seed)
         for s in given
     ]
     prompts = shared_prompts(signatures)
@@ -110,7 +119,8 @@ def fingerprint(
     else:
         null = shuffled_scores(pair, strata[pair.kept], n_permutations, np.random.default_rng(seed))
     kind = "unrelated" if unrelated else "shuffled"
-    tested = _test(found.score, null, alpha)
+    enough = bool(unrelated) or can_shuffle(strata[pair.kept], alpha)
+    tested = _test(found.score, null, alpha, enough)
     result = _result(found, signatures[0], signatures[1], match)
     above = "related" if unrelated else "alike" if bool(result["matched"].any()) else "not shown"
     attrs = {
@@ -139,24 +149,16 @@ class _Test:
     verdict: Literal["above", "not shown", "cannot say"]
 
 
-def _check(
-    given: Sequence[object], network: Z | Top, match: float, alpha: float, n_permutations: int
-) -> None:
+def _check(given: Sequence[object], network: Z | Top, match: float, alpha: float) -> None:
     for ds in given:
         if not isinstance(ds, xr.Dataset):
             raise InputTypeError(
                 f"fingerprint takes recordings, or signatures of them, got {type(ds).__name__}"
             )
-        if not _is_signature(ds):
+        if not is_signature(ds):
             check_recording(ds, network)
     check_fraction("match", match)
     check_fraction("alpha", alpha)
-    if n_permutations < 1:
-        raise InputError(f"n_permutations must be at least 1, got {n_permutations}")
-
-
-def _is_signature(ds: xr.Dataset) -> bool:
-    return ds.attrs.get("kind") == "signature" and "course" in ds
 
 
 def _strata(a: xr.Dataset, prompts: list[str], within: str | None) -> Int:
@@ -172,12 +174,15 @@ def _of(pair: Pair) -> Likeness:
     return likeness(ranked(pair.first), ranked(pair.second))
 
 
-def _test(score: float, null: Float64, alpha: float) -> _Test:
-    """Place a score among the null's: it and they are equally likely to have any rank."""
+def _test(score: float, null: Float64, alpha: float, enough: bool = True) -> _Test:
+    """Place a score among the null's: it and they are equally likely to have any rank.
+
+    `enough`: whether the null holds so many different scores that p can be `alpha`.
+    """
     n = len(null)
     p = (1 + int((null >= score - 1e-12).sum())) / (1 + n)
     allowed = int(np.floor(alpha * (n + 1) + 1e-9)) - 1  # null scores that may be as large
-    if allowed < 0:
+    if allowed < 0 or not enough:
         return _Test(p, float("nan"), "cannot say")
     return _Test(p, float(np.sort(null)[::-1][allowed]), "above" if p <= alpha else "not shown")
 
@@ -209,4 +214,5 @@ def _origin(signatures: Sequence[xr.Dataset]) -> dict[str, object]:
     out: dict[str, object] = {
         k: [s.attrs.get(k, "") for s in signatures[:2]] for k in ("source", "source_name", "site")
     }
-    return out | {"null_source": [s.attrs.get("source", "") for s in signatures[2:]], "actome": __version__}
+    out |= {"null_source": [s.attrs.get("source", "") for s in signatures[2:]], "actome": __version__}
+    return out | unfinished_of(*(s.attrs for s in signatures))

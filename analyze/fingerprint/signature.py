@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from ...store.arguments import check_seed
 from ...store.blocks import activation_array, level_of, valid_tokens
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
@@ -10,7 +11,7 @@ from ...store.provenance import source_attrs
 from ...store.schema import text_array
 from ..components.ica import group_ica
 from ..components.map_thresholds import FAR_OUT
-from ..components.networks import networks
+from ..components.networks import component_names, networks
 from ..components.scaling import Scaling, scaling
 from ..subjects.projection import over_neurons
 from ..threshold import Top, Z
@@ -69,6 +70,7 @@ def signature(
     .. [1] Liu et al. (2026), arXiv 2601.22692.
     """
     check_recording(ds, network)
+    check_seed(seed)
     if components is not None:
         _check_components(components, ds)
     shown = with_characters(ds)
@@ -81,7 +83,7 @@ def signature(
     course: Float64 = over_neurons(activation_array(shown), valid, scale, weights).compute()  # type: ignore[no-untyped-call]
     course[:, :, size == 0] = np.nan
     coords = {c: ("prompt", ds[c].to_numpy()) for c in _LABELS if c in ds.variables}
-    names = [f"ic{int(i)}" for i in components["component"].to_numpy()]
+    names = component_names(components["component"])
     spans = {
         v: (("prompt", "token"), np.where(valid, ds[v].transpose("prompt", "token").to_numpy(), -1))
         for v in ("char_start", "char_end")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
+import scipy.special
 import scipy.stats
 
 from ...store.moments import Float64
@@ -71,6 +72,16 @@ def _standardised(ranks: Float64) -> tuple[Float64, npt.NDArray[np.bool_]]:
     norm = np.sqrt(np.einsum("tk,tk->k", away, away))
     varies = norm > 1e-9
     return away / np.where(varies, norm, np.inf), varies
+
+
+def can_shuffle(strata: Int, alpha: float) -> bool:
+    """Say whether texts have so many orders, within equal values of `strata`, that p can be `alpha`.
+
+    >>> [can_shuffle(np.zeros(n, dtype=np.int64), 0.05) for n in (3, 4)], can_shuffle(np.arange(9), 0.05)
+    ([False, True], False)
+    """
+    sizes = np.unique(strata, return_counts=True)[1]
+    return bool(scipy.special.gammaln(sizes + 1).sum() >= -np.log(alpha) - 1e-9)
 
 
 def shuffled_scores(pair: Pair, strata: Int, n_permutations: int, rng: np.random.Generator) -> Float64:

@@ -7,6 +7,7 @@ import xarray as xr
 from ... import _version
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
+from ...store.provenance import unfinished_of
 from .measures import Metric, check_same_neurons, overlap
 
 
@@ -84,6 +85,7 @@ def match_networks(a: xr.DataArray, b: xr.DataArray, *, metric: Metric = "dice")
             "source": [x.attrs.get("source", "") for x in (a, b)],
             "source_name": [x.attrs.get("source_name", "") for x in (a, b)],
             "site": [x.attrs.get("site", "") for x in (a, b)],
+            **unfinished_of(a.attrs, b.attrs),
             "actome": _version.__version__,
         },
     )

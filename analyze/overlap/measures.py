@@ -10,6 +10,8 @@ import xarray as xr
 from ... import _version
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
+from ...store.provenance import ORIGIN
+from ...store.selection import SELECTION
 from .intersections import by_chance
 
 Int = npt.NDArray[np.int64]
@@ -18,7 +20,7 @@ Metric = Literal["dice", "jaccard", "coefficient"]
 
 _METRICS = ("dice", "jaccard", "coefficient")
 _NULLS = ("hypergeometric", "layers")
-_ORIGIN = ("source", "source_name", "site", "measure", "selected_on")
+_ORIGIN = (*ORIGIN, "measure", *SELECTION)
 
 
 def overlap(

@@ -80,7 +80,7 @@ class Labels:
         if (np.abs(np.einsum("prr->pr", R)) < _ROUNDING * size).any():
             raise InputError(
                 "some permutations of the labels cannot be told from a confound; "
-                "leave the confound out, or use scheme='signs'"
+                "leave the confound out, or use scheme='signs' (--scheme signs)"
             )
         asked = np.broadcast_to(self.weights[:, None], (*size.shape, 1))
         weights = np.linalg.solve(np.swapaxes(R, 1, 2), asked)[..., 0]
@@ -155,12 +155,13 @@ def exchange_labels(
     if rank == 0:
         raise InputError(
             "the prompts that may exchange their labels all have the same one, so that permuting tests "
-            "nothing; compare two conditions, choose other confounds, or use scheme='signs'"
+            "nothing; compare two conditions, choose other confounds, or use scheme='signs' (--scheme signs)"
         )
     if weights[~own].any() or (np.abs(V[rank:] @ asked) > _ROUNDING * np.linalg.norm(asked)).any():
         raise InputError(
             "the contrast asks for something that stays when labels are permuted, such as a difference from "
-            "zero or the effect of a confound; let its weights sum to zero, or use scheme='signs'"
+            "zero or the effect of a confound; let its weights sum to zero, or use scheme='signs' "
+            "(--scheme signs)"
         )
     root = np.sqrt(count)
     nuisance = np.linalg.qr(root[:, None] * np.hstack([X[:, ~own], F @ V[rank:].T]))[0]

@@ -10,11 +10,14 @@ import xarray as xr
 from dask.base import compute
 from dask.delayed import delayed
 
-from ...store.arguments import whole_number
+from ...store.arguments import check_seed, whole_number
 from ...store.blocks import level_of, neuron_blocks, one_blas_thread, prompt_level, with_tokens
 from ...store.errors import InputError
 from ...store.moments import Float64, Measure
+from ...store.provenance import ORIGIN
+from ...store.selection import SELECTION
 from ..contrasts import compute_contrast
+from ..design.parts import confound_names
 from ..design.variables import Variables
 from ..fitting.sandwich import cr1_inflation
 from ..glm import fit_glm
@@ -34,7 +37,7 @@ def permutation_test(
     formula: str = "condition",
     measure: Measure = "magnitude",
     scheme: Literal["labels", "signs"] = "labels",
-    confounds: Sequence[str] = ("run",),
+    confounds: Sequence[str] | None = None,
     unit: Literal["token", "prompt"] = "token",
     n_permutations: int = 1000,
     seed: int = 0,
@@ -106,7 +109,7 @@ def permutation_test(
     >>> result.attrs["exchangeability"], result.attrs["smallest_p_corrected"]
     ('the labels a, rest are exchangeable between prompts of one run', 0.01)
     """
-    _check_options(scheme, n_permutations)
+    _check_options(scheme, n_permutations, seed)
     moments = _lazy(prompt_level(ds))
     rows = ds if level_of(ds) == "token" else moments
     fit = fit_glm(rows, formula, measure=measure, unit=unit, confounds=confounds)
@@ -115,7 +118,8 @@ def permutation_test(
     if "effect" not in tested:
         raise InputError("permutation_test takes a contrast of one row; test the rows of an F one by one")
     moments = with_tokens(moments)
-    exchange, assumption = _exchange(moments, fit, tested, scheme, n_permutations, seed)
+    by = confound_names(confounds, Variables.of(moments))
+    exchange, assumption = _exchange(moments, fit, tested, by, scheme, n_permutations, seed)
     values = moments["mean_abs" if measure == "magnitude" else "mean"]
     inflation = cr1_inflation(fit.sizes["prompt"], fit.attrs["rows"], fit.attrs["rank"])
     maps, null_max = _permute(neuron_blocks(values, _BLOCK_BYTES), exchange, inflation, two_sided)
@@ -126,7 +130,7 @@ def permutation_test(
         coords={d: values[d].variable for d in ("layer", "neuron") if d in values.coords},
         attrs={
             **_described(tested, exchange),
-            "confounds": list(confounds),
+            "confounds": fit.attrs["confounds"],
             "scheme": scheme,
             "seed": seed,
             "two_sided": two_sided,
@@ -135,10 +139,11 @@ def permutation_test(
     )
 
 
-def _check_options(scheme: str, n_permutations: int) -> None:
+def _check_options(scheme: str, n_permutations: int, seed: int) -> None:
     if scheme not in ("labels", "signs"):
         raise InputError(f"scheme must be 'labels' or 'signs', got {scheme!r}")
     whole_number(n_permutations, "n_permutations", least=1)
+    check_seed(seed)
 
 
 def _check_constant(fit: xr.Dataset) -> None:
@@ -164,7 +169,13 @@ def _lazy(moments: xr.Dataset) -> xr.Dataset:
 
 
 def _exchange(
-    moments: xr.Dataset, fit: xr.Dataset, tested: xr.Dataset, scheme: str, n: int, seed: int
+    moments: xr.Dataset,
+    fit: xr.Dataset,
+    tested: xr.Dataset,
+    confounds: Sequence[str],
+    scheme: str,
+    n: int,
+    seed: int,
 ) -> tuple[Labels | Signs, str]:
     """Return the permutations, and in a sentence what makes them valid."""
     X = fit["design"].transpose("prompt", "regressor").to_numpy()
@@ -177,7 +188,7 @@ def _exchange(
     names = [str(r) for r in fit["regressor"].to_numpy()]
     own = fit["role"].to_numpy() != "confound"
     variables = Variables.of(moments)
-    by = [c for c in fit.attrs["confounds"] if c in variables and not variables.is_number(c)]
+    by = [c for c in confounds if not variables.is_number(c)]
     by = [c for c in by if len(set(variables.values(c).tolist())) > 1]
     codes = [np.unique(variables.values(c), return_inverse=True)[1] for c in by]
     _, stratum = np.unique(np.c_[np.zeros(len(X)), *codes], axis=0, return_inverse=True)
@@ -203,7 +214,7 @@ def _corrected(stat: Float64, null_max: Float64, two_sided: bool) -> Float64:
 def _described(tested: xr.Dataset, exchange: Labels | Signs) -> dict[str, Any]:
     """Return what a result says of its contrast and of the permutations that there were."""
     own = ("kind", "contrast", "weights", "regressors", "formula", "measure", "noise", "unit", "level")
-    data = ("source", "source_name", "site", "selected_on", "actome")
+    data = (*ORIGIN, *SELECTION, "actome")
     n = len(exchange)
     return {
         **{k: tested.attrs[k] for k in (*own, *data) if k in tested.attrs},

@@ -16,7 +16,7 @@ def permute_prompt_values(
     contrast: str | Mapping[str, float],
     *,
     formula: str = "condition",
-    confounds: Sequence[str] = ("run",),
+    confounds: Sequence[str] | None = None,
     n_permutations: int = 1000,
     seed: int = 0,
     two_sided: bool = True,
@@ -45,6 +45,8 @@ def permute_prompt_values(
         raise InputError("the values need the ids of their prompts, as the coordinate 'prompt'")
     dims = ("prompt", "layer", "neuron")
     labels = {c: values[c].variable for c in values.coords if values[c].dims == ("prompt",)}
+    if "n_tokens" in (confounds or ()) and "n_tokens" not in labels:  # which are not the rows counted below
+        raise InputError("confounds name 'n_tokens', but the values do not say how many tokens a prompt has")
     moments = xr.Dataset(
         {
             "count": ("prompt", np.ones(len(numbers), dtype=np.int64)),

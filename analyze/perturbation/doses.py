@@ -10,9 +10,9 @@ from .comparison import compare
 from .estimates import intervals, p_against, per_item
 from .measures import Metric, measure
 from .options import Options
-from .rows import check_scores, doses_of, inputs_of, n_lesioned, rows_of
+from .rows import check_scores, doses_of, inputs_of, keeps_only, n_lesioned, rows_of
 
-_NEUTRAL = {"scale": 1.0}  # the dose that changes nothing; of the other kinds it is 0
+_NEUTRAL = {"scale": 1.0, "add": 0.0, "noise": 0.0}  # the dose that changes nothing
 
 
 def dose_response(
@@ -35,13 +35,16 @@ def dose_response(
 
     Returns
     -------
-    Dataset of kind "dose_response"
+    Dataset of kind "dose_response"; the attribute ``neutral`` is the dose that changes nothing, if there is
+    one: 1 of "scale", 0 of "add" and of "noise" without a reference. With one, "noise" of dose 0 still sets
+    neurons to their means.
 
     effect, low, high, p_value, p_corrected : (network, dose, condition), as of `lesion_effects`, the
-        correction for all of them
+        correction for all of them; as of `preservation` where the networks were kept
     control : (network, draw, dose, condition)
     slope, slope_low, slope_high : (network, condition), least squares of the effects on the distance of
-        the dose from the one that changes nothing, through no effect there; per unit of dose
+        the dose from the neutral one, through no effect there; without a neutral dose on the dose itself,
+        with an intercept; per unit of dose
     slope_p : (network, condition), against the slopes of the controls
     baseline : (condition), the metric of the whole model
     size : (network), neurons changed
@@ -82,13 +85,18 @@ def amplification(
     Raises
     ------
     InputError, InputTypeError
-        As for `dose_response`; the lesion is of another kind.
+        As for `dose_response`; the lesion is of another kind, or spares the networks.
     """
     options = Options(by, metric, correction, n_bootstrap, seed)
     check_scores(scores, "amplification")
     kind = inputs_of(scores).get("kind", "")
     if kind not in ("scale", "add"):
         raise InputError(f"amplification takes scores of the kinds 'scale' and 'add', got {kind!r}")
+    if keeps_only(scores):
+        raise InputError(
+            "amplification takes scores of networks that were amplified; with keep_only=True all others "
+            "were: use dose_response"
+        )
     return _response(scores, "amplification", options)
 
 
@@ -105,14 +113,15 @@ def _response(scores: xr.Dataset, kind: str, options: Options) -> xr.Dataset:
     change = measured.total - measured.total[rows.baseline]
     target = np.stack([r.target for r in at], axis=1)  # (network, dose)
     control = np.stack([r.control for r in at], axis=2)  # (network, draw, dose)
-    compared = compare(change, measured, target, control, options)
-    neutral = _NEUTRAL.get(str(inputs_of(scores).get("kind", "")), 0.0)
-    distance = abs(np.asarray(doses) - neutral)
+    kept = keeps_only(scores)
+    compared = compare(change, measured, target, control, options, better=kept)
+    neutral = neutral_dose(scores)
     slope, of_controls, of_resamples = (
-        _slope(effect, distance, axis)
+        _slope(effect, np.asarray(doses), neutral, axis)
         for effect, axis in ((compared.effect, 1), (compared.control, 2), (compared.resampled, 1))
     )
     low, high = intervals(of_resamples, compared.n_prompts)
+    sign = -1.0 if kept else 1.0
     table = ("network", options.by)
     return xr.Dataset(
         {
@@ -120,7 +129,7 @@ def _response(scores: xr.Dataset, kind: str, options: Options) -> xr.Dataset:
             "slope": (table, slope, {"units": f"{options.units}, per unit of dose"}),
             "slope_low": (table, low),
             "slope_high": (table, high),
-            "slope_p": (table, p_against(slope, of_controls)),
+            "slope_p": (table, p_against(sign * slope, sign * of_controls)),
             "baseline": (options.by, per_item(measured.total[rows.baseline], measured)),
             "size": ("network", n_lesioned(scores)[rows.target]),
         },
@@ -129,11 +138,23 @@ def _response(scores: xr.Dataset, kind: str, options: Options) -> xr.Dataset:
             "dose": doses,
             options.by: measured.values.astype(object),
         },
-        attrs={**options.attrs(scores, kind), "neutral": neutral},
+        attrs=options.attrs(scores, kind) | ({} if neutral is None else {"neutral": neutral}),
     )
 
 
-def _slope(effect: Float64, distance: Float64, axis: int) -> Float64:
-    """Least squares through the origin along the axis of the doses."""
-    moved = np.moveaxis(effect, axis, -1)
-    return np.asarray((moved * distance).sum(axis=-1) / (distance @ distance))
+def neutral_dose(scores: xr.Dataset) -> float | None:
+    """Return the dose that changes nothing; None where there is none, or the kind of lesion is not known.
+
+    Noise around the means of a reference puts the means in when there is none of it.
+    """
+    inputs = inputs_of(scores)
+    kind = str(inputs.get("kind", ""))
+    if kind == "noise" and inputs.get("reference") is not None:
+        return None
+    return _NEUTRAL.get(kind)
+
+
+def _slope(effect: Float64, doses: Float64, neutral: float | None, axis: int) -> Float64:
+    """Least squares along the axis of the doses: through no effect at the neutral one, if there is one."""
+    away = doses - doses.mean() if neutral is None else abs(doses - neutral)
+    return np.asarray((np.moveaxis(effect, axis, -1) * away).sum(axis=-1) / (away @ away))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ...store.errors import InputError
 from ...store.moments import Float64
 from ..corrections import Correction, corrected
 from .adjustment import p_at_equal_activity
@@ -13,7 +14,7 @@ from .comparison import Comparison, compare
 from .estimates import per_item
 from .measures import Measured, Metric, measure, unparsed
 from .options import Options
-from .rows import Rows, n_lesioned, rows_of
+from .rows import Rows, check_scores, keeps_only, n_lesioned, rows_of
 from .selectivity import given_conditions, selectivity
 
 Variables = dict[str, tuple[Any, ...]]
@@ -38,7 +39,7 @@ def lesion_effects(
     Parameters
     ----------
     scores
-        From `actome.score`: ``logprob`` (lesion, prompt, token).
+        From `actome.score`: ``logprob`` (lesion, prompt, token). Of networks kept alone: see `preservation`.
     by
         The label of the prompts whose values are told apart.
     metric
@@ -93,13 +94,19 @@ def lesion_effects(
         Something else than scores was given, or scores of which other processes have not ended; they lack
         the label or what the metric needs; a prompt or a network comes twice; networks have different
         numbers of controls; a scored prompt took part in selecting the networks; there are several doses
-        and none was chosen.
+        and none was chosen; the networks were kept and all else lesioned.
 
     References
     ----------
     .. [1] Hesterberg (2015), The American Statistician 69:371-386.
     """
     options = Options(by, metric, correction, n_bootstrap, seed)
+    check_scores(scores, "lesion_effects")
+    if keeps_only(scores):
+        raise InputError(
+            "lesion_effects takes scores of networks that were lesioned; with keep_only=True they were kept "
+            "and all else was lesioned, so that little harm is what to ask for: use preservation"
+        )
     rows = rows_of(scores, "lesion_effects", dose)
     measured = measure(scores, metric, by, rows.baseline)
     values = measured.values.tolist()
@@ -140,7 +147,7 @@ def _levels(scores: xr.Dataset, options: Options, measured: Measured, rows: Rows
         return _beside("perplexity", np.exp(level), rows, options.by)
     if options.metric == "kl":
         return {}
-    found = _beside("accuracy", -level, rows, options.by)
+    found = _beside("accuracy", 0.0 - level, rows, options.by)  # no minus zero
     if options.metric == "answer":
         failures = unparsed(scores, options.by, rows.baseline)
         found |= _beside("unparsed", per_item(failures.total, failures), rows, options.by)

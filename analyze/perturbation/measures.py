@@ -18,7 +18,7 @@ Int = npt.NDArray[np.int64]
 
 _TOKEN, _ANSWER = "nats per token", "share of the answers"
 # metric -> the variable of the scores that it is made of, and the units of an effect
-METRICS: Final[Mapping[str, tuple[str, str]]] = {
+METRICS: Final[Mapping[Metric, tuple[str, str]]] = {
     "loss": ("logprob", _TOKEN),
     "hit": ("hit", "share of the tokens"),
     "accuracy": ("correct", _ANSWER),

@@ -10,7 +10,7 @@ from ...store.provenance import source_attrs
 from ..corrections import ASSUMPTIONS, Correction
 from .estimates import EXCHANGEABLE
 from .measures import METRICS, Metric
-from .rows import inputs_of, selected_on
+from .rows import inputs_of, keeps_only, selection_of
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,11 @@ class Options:
             "kind": kind,
             **asdict(self),
             "lesion": inputs.get("kind", ""),
+            "keep_only": keeps_only(scores),
             "assumption": f"{EXCHANGEABLE}; correction: {ASSUMPTIONS[self.correction]}",
-            "selected_on": selected_on(scores),
+            **selection_of(scores).attrs,
             **source_attrs(scores.attrs),
             "site": inputs.get("site", ""),
             "model": inputs.get("model", ""),
+            **{k: scores.attrs[k] for k in ("other_weights",) if k in scores.attrs},
         }

@@ -9,7 +9,7 @@ from .comparison import compare
 from .estimates import per_item
 from .measures import Metric, measure
 from .options import Options
-from .rows import inputs_of, rows_of
+from .rows import check_scores, keeps_only, rows_of
 
 
 def preservation(
@@ -17,18 +17,19 @@ def preservation(
     *,
     by: str = "condition",
     metric: Metric = "loss",
+    dose: float | None = None,
     correction: Correction = "fdr",
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """How far a model holds up when all neurons but those of a series of networks are silenced.
+    """How far a model holds up when all neurons but those of a series of networks are lesioned.
 
     Parameters
     ----------
     scores
         From `actome.score` with ``keep_only=True``, the networks being the points of the curve: see
         `unions` and `top_fractions`. The controls keep as many random neurons of each layer.
-    by, metric, correction, n_bootstrap, seed
+    by, metric, dose, correction, n_bootstrap, seed
         As for `lesion_effects`.
 
     Returns
@@ -50,9 +51,12 @@ def preservation(
         As for `lesion_effects`; the scores are of lesions that keep the others.
     """
     options = Options(by, metric, correction, n_bootstrap, seed)
-    rows = rows_of(scores, "preservation")
-    if not inputs_of(scores).get("keep_only", False):
-        raise InputError("preservation takes scores made with keep_only=True; these lesion the networks")
+    check_scores(scores, "preservation")
+    if not keeps_only(scores):
+        raise InputError(
+            "preservation takes scores made with keep_only=True; these are of lesions: use lesion_effects"
+        )
+    rows = rows_of(scores, "preservation", dose)
     measured = measure(scores, metric, by, rows.baseline)
     change = measured.total - measured.total[rows.baseline]
     n_kept = scores["network"].sum(("layer", "neuron")).to_numpy()[rows.target]
@@ -63,7 +67,7 @@ def preservation(
     if "shared" in scores.coords and control.size:
         shared["shared"] = ("point", scores["shared"].to_numpy()[control].mean(axis=1))
     n_neurons = scores.sizes["layer"] * scores.sizes["neuron"]
-    return xr.Dataset(
+    ds = xr.Dataset(
         {
             **compared.variables(("point", by), options.units),
             "baseline": (by, per_item(measured.total[rows.baseline], measured)),
@@ -77,3 +81,4 @@ def preservation(
         },
         attrs=options.attrs(scores, "preservation"),
     )
+    return ds if dose is None else ds.assign_attrs(dose=float(dose))

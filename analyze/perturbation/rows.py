@@ -6,8 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ...store.arguments import real_number
 from ...store.errors import InputError, InputTypeError
 from ...store.schema import text_array
+from ...store.selection import Selection
 
 Index = npt.NDArray[np.intp]
 _MATCHED = "matched"
@@ -55,7 +57,7 @@ def rows_of(scores: xr.Dataset, who: str, dose: float | None = None) -> Rows:
     """
     check_scores(scores, who)
     role, target = (text_array(scores[c].to_numpy()) for c in ("role", "target"))
-    here = _at_dose(scores, role, dose)
+    here = _at_dose(scores, role, dose, who)
     is_target = here & (role == "target")
     order = list(dict.fromkeys(target[role == "target"].tolist()))  # the same at every dose
     names = sorted(target[is_target].tolist(), key=order.index)
@@ -94,24 +96,43 @@ def check_scores(scores: object, who: str) -> None:
             "the scores are not complete: other processes have not ended; open them when all have, or call "
             "actome.score again without part="
         )
+    check_prompts(scores, selection_of(scores), "networks")
+
+
+def check_prompts(scores: xr.Dataset, selected: Selection, what: str) -> None:
+    """Refuse scores without a prompt, or with one twice, or with one of those that selected something.
+
+    Parameters
+    ----------
+    scores
+        Of prompts.
+    selected
+        Those that took part in selecting.
+    what
+        What they selected, in the plural.
+
+    Raises
+    ------
+    InputError
+        There is such a prompt, or none at all.
+    """
     prompts = text_array(scores["prompt"].to_numpy()).tolist()
     if not prompts:
         raise InputError("the scores hold no prompt; select some")
     if len(set(prompts)) < len(prompts):
         twice = next(p for p in prompts if prompts.count(p) > 1)
         raise InputError(f"the prompt {twice!r} comes twice in the scores; each must be there once")
-    selected = set(selected_on(scores))
-    both = [p for p in prompts if p in selected]
+    both = [prompts[i] for i in np.flatnonzero(selected.shared(Selection.of(scores)))]
     if both:
         raise InputError(
-            f"{len(both)} of the scored prompts, such as {both[0]!r}, took part in selecting the networks; "
+            f"{len(both)} of the scored prompts, such as {both[0]!r}, took part in selecting the {what}; "
             "their effects would be too large: leave them out, or score others"
         )
 
 
-def selected_on(scores: xr.Dataset) -> list[str]:
+def selection_of(scores: xr.Dataset) -> Selection:
     """Return the prompts that selected the networks, where the scores say."""
-    return [str(p) for p in scores.attrs.get("selected_on", inputs_of(scores).get("selected_on")) or ()]
+    return Selection.noted(scores.attrs) or Selection.noted(inputs_of(scores)) or Selection()
 
 
 def inputs_of(scores: xr.Dataset) -> dict[str, object]:
@@ -120,11 +141,15 @@ def inputs_of(scores: xr.Dataset) -> dict[str, object]:
     return inputs if isinstance(inputs, dict) else {}
 
 
+def keeps_only(scores: xr.Dataset) -> bool:
+    """Whether the networks are what the lesions left, so that p must ask for little harm."""
+    return bool(inputs_of(scores).get("keep_only", False))
+
+
 def n_lesioned(scores: xr.Dataset) -> npt.NDArray[np.int64]:
     """Return how many neurons each lesion changes: (lesion)."""
     size = np.asarray(scores["network"].sum(("layer", "neuron")).to_numpy(), dtype=np.int64)
-    keep_only = bool(inputs_of(scores).get("keep_only", False))
-    return scores.sizes["layer"] * scores.sizes["neuron"] - size if keep_only else size
+    return scores.sizes["layer"] * scores.sizes["neuron"] - size if keeps_only(scores) else size
 
 
 def doses_of(scores: xr.Dataset) -> list[float]:
@@ -136,16 +161,17 @@ def doses_of(scores: xr.Dataset) -> list[float]:
     return [float(d) for d in np.unique(dose[is_target & np.isfinite(dose)])]
 
 
-def _at_dose(scores: xr.Dataset, role: npt.NDArray[np.str_], dose: float | None) -> npt.NDArray[np.bool_]:
+def _at_dose(
+    scores: xr.Dataset, role: npt.NDArray[np.str_], dose: float | None, who: str
+) -> npt.NDArray[np.bool_]:
     doses = doses_of(scores)
     if dose is None:
         if len(doses) > 1:
             raise InputError(
-                f"the scores hold the doses {doses}; choose one with lesion_effects(dose=...), "
-                "or use dose_response"
+                f"the scores hold the doses {doses}; choose one with {who}(dose=...), or use dose_response"
             )
         return np.ones(len(role), dtype=bool)
-    if dose not in doses:
+    if real_number(dose, "dose") not in doses:
         raise InputError(f"dose must be one of those scored, {doses}, got {dose}")
     return np.asarray((scores["dose"].to_numpy() == dose) | (role == "baseline"), dtype=bool)
 

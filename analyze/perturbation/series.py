@@ -8,9 +8,11 @@ import xarray as xr
 from ... import _version
 from ...store.arguments import real_number, whole_number
 from ...store.errors import InputError, InputTypeError
+from ...store.provenance import ORIGIN
+from ...store.selection import SELECTION
 from ..threshold import top_fraction
 
-_KEPT = ("site", "source", "source_name", "selected_on", "measure", "control")
+_KEPT = (*ORIGIN, *SELECTION, "measure", "control")
 
 
 def unions(networks: xr.DataArray, counts: Sequence[int]) -> xr.DataArray:

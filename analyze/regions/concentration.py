@@ -7,9 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ...store.arguments import real_number, whole_number
 from ...store.errors import InputError
 from ...store.provenance import source_attrs
 from ...store.regions import check_regions, labels_of, masks, region_names
+from .counts import random_counts
 
 Int = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -51,10 +53,10 @@ def concentration(
         They are no regions; `lines` is not in (0, 1]; `n_draws` is negative.
     """
     check_regions(regions)
-    if not 0 < lines <= 1:
+    if not 0 < real_number(lines, "lines") <= 1:
         raise InputError(f"lines must be above 0 and at most 1, got {lines}")
-    if n_draws < 0 or seed < 0:
-        raise InputError(f"n_draws and seed must be 0 or more, got {n_draws} and {seed}")
+    for name, value in (("n_draws", n_draws), ("seed", seed)):
+        whole_number(value, name, least=0)
     names, counts = _counts(regions)
     dims = ("tensor", "region")
     out: dict[str, Any] = {}
@@ -125,7 +127,7 @@ def _null(sizes: Int, n_lines: int, length: int, lines: float, n_draws: int, see
     full = np.full(n_lines, length)
     for r, size in enumerate(sizes):
         if n_draws:
-            out[:, :, r] = _measures(rng.multivariate_hypergeometric(full, int(size), size=n_draws), lines)
+            out[:, :, r] = _measures(random_counts(full, int(size), rng, n_draws), lines)
     return out
 
 

@@ -6,12 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ...store.arguments import whole_number
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
 from ...store.provenance import source_attrs
 from ...store.schema import text_array
+from ...store.selection import joined_selection
 from ..perturbation.estimates import EXCHANGEABLE, bootstrap, intervals, p_against, per_item
 from ..perturbation.measures import Measured, measure
+from ..perturbation.rows import check_prompts
 
 
 def region_effects(
@@ -49,13 +52,13 @@ def region_effects(
     Raises
     ------
     InputError, InputTypeError
-        Something else than scores of regions was given, they lack the label, or a scored prompt took
-        part in selecting the regions.
+        Something else than scores of regions was given; they were not written to their end, lack the label,
+        hold a prompt twice, or one that took part in selecting the regions.
     """
     needed = {"logprob", "region_role", "role", "size", "magnitude", "shared"}
     if not isinstance(scores, xr.Dataset) or not needed <= set(scores.variables):
         raise InputTypeError("region_effects takes scores from actome.score_regions")
-    _check(scores, n_bootstrap)
+    _check(scores, "score_regions", n_bootstrap, seed)
     role, target = (text_array(scores[c].to_numpy()) for c in ("role", "target"))
     baseline, targets = np.flatnonzero(role == "baseline"), np.flatnonzero(role == "target")
     measured = measure(scores, "loss", by, int(baseline[0]))
@@ -95,7 +98,7 @@ def region_effects(
         attrs={
             "kind": "region_effects", "by": by, "n_bootstrap": n_bootstrap, "seed": seed,
             "lesion": scores.attrs.get("inputs", {}).get("kind", ""), "assumption": EXCHANGEABLE,
-            "selected_on": list(scores.attrs.get("selected_on", [])), **source_attrs(scores.attrs),
+            **joined_selection(scores.attrs).attrs, **source_attrs(scores.attrs),
         },
     )  # fmt: skip
 
@@ -123,11 +126,12 @@ def sweep_effects(
     Raises
     ------
     InputError, InputTypeError
-        Something else than a sweep was given, it lacks the label, or a scored prompt selected the places.
+        Something else than a sweep was given; it was not written to its end, lacks the label, holds a prompt
+        twice, or one that selected the places.
     """
     if not isinstance(swept, xr.Dataset) or not {"loss", "loss_baseline", "factor"} <= set(swept.variables):
         raise InputTypeError("sweep_effects takes the result of actome.sweep")
-    _check(swept, n_bootstrap)
+    _check(swept, "sweep", n_bootstrap, seed)
     loss = swept["loss"].transpose("place", "factor", "prompt").to_numpy()
     out = _changes(loss, swept["loss_baseline"].to_numpy(), swept, by, n_bootstrap, seed)
     dims = ("place", "factor", by)
@@ -138,7 +142,7 @@ def sweep_effects(
         coords={**about, by: out["values"]},
         attrs={
             "kind": "sweep_effects", "by": by, "n_bootstrap": n_bootstrap, "seed": seed,
-            "along": swept.attrs.get("along", ""), "selected_on": list(swept.attrs.get("selected_on", [])),
+            "along": swept.attrs.get("along", ""), **joined_selection(swept.attrs).attrs,
             **source_attrs(swept.attrs),
         },
     )  # fmt: skip
@@ -170,12 +174,12 @@ def forgetting(
     Raises
     ------
     InputError, InputTypeError
-        Something else than such training was given, it lacks the label, or a prompt took part in
-        selecting the region.
+        Something else than such training was given; it was not written to its end, lacks the label, holds a
+        prompt twice, or one that took part in selecting the region.
     """
     if not isinstance(trained, xr.Dataset) or not {"loss", "arm", "step"} <= set(trained.variables):
         raise InputTypeError("forgetting takes the result of actome.train_frozen")
-    _check(trained, n_bootstrap)
+    _check(trained, "train_frozen", n_bootstrap, seed)
     if int(trained["step"][0]) != 0:
         raise InputError("the training lacks step 0, the model before it, from which all is counted")
     loss = trained["loss"].transpose("arm", "step", "prompt").to_numpy()
@@ -195,7 +199,7 @@ def forgetting(
         coords={"arm": trained["arm"].to_numpy(), "step": trained["step"].to_numpy(), by: out["values"]},
         attrs={
             "kind": "forgetting", "by": by, "n_bootstrap": n_bootstrap, "seed": seed,
-            "selected_on": list(trained.attrs.get("selected_on", [])), **source_attrs(trained.attrs),
+            **joined_selection(trained.attrs).attrs, **source_attrs(trained.attrs),
         },
     )  # fmt: skip
 
@@ -224,15 +228,14 @@ def _changes(
     }  # fmt: skip
 
 
-def _check(ds: xr.Dataset, n_bootstrap: int) -> None:
-    if n_bootstrap < 1:
-        raise InputError(f"n_bootstrap must be at least 1, got {n_bootstrap}")
-    both = set(ds.attrs.get("selected_on", ())) & set(map(str, ds["prompt"].to_numpy()))
-    if both:
-        raise InputError(
-            f"{len(both)} of the scored prompts took part in selecting, such as {sorted(both)[0]!r}; "
-            "leave them out, for effects on them are too large"
-        )
+def _check(ds: xr.Dataset, maker: str, n_bootstrap: int, seed: int) -> None:
+    """Refuse numbers that are not allowed, and what `maker` has not written to its end or must not score."""
+    whole_number(n_bootstrap, "n_bootstrap", least=1)
+    whole_number(seed, "seed", least=0)
+    if "inputs_digest" in ds.attrs and not ds.attrs.get("manifest_digest"):
+        raise InputError(f"this was not written to its end; make the call of actome.{maker} again")
+    what = "places" if maker == "sweep" else "regions"
+    check_prompts(ds, joined_selection(ds.attrs), what)
 
 
 def _mean(values: Float64) -> float:

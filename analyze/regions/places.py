@@ -8,8 +8,10 @@ import numpy.typing as npt
 import xarray as xr
 from dask.delayed import delayed
 
+from ...store.arguments import whole_number
 from ...store.errors import InputError
 from ...store.provenance import source_attrs
+from ...store.selection import joined_selection
 from .selection import check_importance, core_importance
 
 Along = Literal["scalar", "row", "column"]
@@ -49,8 +51,8 @@ def top_places(
     check_importance(importance)
     if along not in ("scalar", "row", "column"):
         raise InputError(f"along must be 'scalar', 'row' or 'column', got {along!r}")
-    if n < 1 or n_random < 0 or seed < 0:
-        raise InputError(f"n must be 1 or more, n_random and seed 0 or more, got {n}, {n_random}, {seed}")
+    for option, value, least in (("n", n, 1), ("n_random", n_random, 0), ("seed", seed, 0)):
+        whole_number(value, option, least=least)
     names = sorted(n for n, node in importance.children.items() if _length(_shape(node), along) > 1)
     best: Any = dask.base.compute(  # type: ignore[no-untyped-call]
         *(_best(importance.children[name].dataset["importance"], n, along) for name in names)
@@ -139,7 +141,7 @@ def _dataset(
         {name: ("place", values) for name, values in columns.items()},
         attrs={
             "kind": "places", "along": along, "n": n, "n_random": n_random, "seed": seed,
-            "selected_on": list(importance.attrs.get("selected_on", [])),
+            **joined_selection(importance.attrs).attrs,
             **source_attrs(importance.dataset.attrs),
         },
     )  # fmt: skip

@@ -8,9 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ...store.arguments import real_number, whole_number
 from ...store.errors import InputError, InputTypeError
 from ...store.provenance import source_attrs
 from ...store.regions import MASK_DIMS
+from ...store.selection import joined_selection
+from .counts import random_counts
 from .cuts import Selection, select
 
 Scope = Literal["tensor", "model"]
@@ -100,7 +103,7 @@ def region(
         },
         attrs={
             "kind": "regions", "scope": scope, "of": of, "conditions": chosen,
-            "seed": seed, "selected_on": list(importance.attrs.get("selected_on", [])),
+            "seed": seed, **joined_selection(importance.attrs).attrs,
             **source_attrs(importance.dataset.attrs),
         },
     )  # fmt: skip
@@ -140,7 +143,7 @@ def _check(
     importance: xr.DataTree, top: float, scope: str, role: str, of: str, conditions: Any, seed: int
 ) -> list[str]:
     """Refuse what is not allowed; return the conditions that are looked at."""
-    if not 0 < top <= 1:
+    if not 0 < real_number(top, "top") <= 1:
         raise InputError(f"top must be above 0 and at most 1, got {top}")
     for name, value, allowed in (
         ("scope", scope, ("tensor", "model")),
@@ -149,9 +152,10 @@ def _check(
     ):
         if value not in allowed:
             raise InputError(f"{name} must be one of {list(allowed)}, got {value!r}")
-    if seed < 0:
-        raise InputError(f"seed must be 0 or more, got {seed}")
+    whole_number(seed, "seed", least=0)
     known = [str(c) for c in importance["condition"].to_numpy()]
+    if isinstance(conditions, str):
+        raise InputTypeError(f"conditions must be a list of some of {known}, got {conditions!r}")
     chosen = known if conditions is None else [str(c) for c in conditions]
     if not chosen or not set(chosen) <= set(known) or len(set(chosen)) < len(chosen):
         raise InputError(f"conditions must be some of {known}, each once; got {chosen}")
@@ -216,7 +220,7 @@ def _random(
         counts = [round(top * int(n)) for n in sizes]
         if scope == "model":
             rng = np.random.default_rng([seed, i])
-            counts = rng.multivariate_hypergeometric(sizes, round(top * int(sizes.sum()))).tolist()
+            counts = random_counts(sizes, round(top * int(sizes.sum())), rng)[0].tolist()
         for t, (name, shape) in enumerate(shapes.items()):
             rng = np.random.default_rng([seed, i, t])
             places = np.sort(rng.choice(shape[0] * shape[1], counts[t], replace=False, shuffle=False))

@@ -14,6 +14,7 @@ from ...store.blocks import tree_reduce
 from ...store.errors import InputError
 from ...store.provenance import source_attrs
 from ...store.regions import MASK_DIMS, check_regions, labels_of, masks, region_names
+from ...store.selection import joined_selection
 
 
 def join_regions(*regions: xr.DataTree, names: Sequence[str] | None = None) -> xr.DataTree:
@@ -39,8 +40,7 @@ def join_regions(*regions: xr.DataTree, names: Sequence[str] | None = None) -> x
     if any(s != shapes[0] for s in shapes):
         raise InputError("the regions are of different weight tensors; select them from the same importance")
     root = xr.concat([_root(one) for one in regions], "region", combine_attrs="drop_conflicts")
-    selected = dict.fromkeys(p for one in regions for p in one.attrs.get("selected_on", ()))
-    root = root.assign_attrs(kind="regions", selected_on=list(selected))
+    root = root.assign_attrs(kind="regions", **joined_selection(*(one.attrs for one in regions)).attrs)
     if names is not None:
         if len(names) != root.sizes["region"]:
             raise InputError(f"there are {root.sizes['region']} regions, and {len(names)} names")

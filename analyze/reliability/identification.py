@@ -173,5 +173,5 @@ def _check(labels: Labels, by: str, level: str) -> None:
     if level == "run" and small.any():
         raise InputError(
             f"{by} {labels.folds[int(small.argmax())]!r} is too small for maps of its own: it needs two "
-            "conditions, and more prompts than conditions; use level='prompt'"
+            "conditions, and more prompts than conditions; use level='prompt' (--level prompt)"
         )

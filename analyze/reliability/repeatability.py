@@ -11,6 +11,7 @@ import xarray as xr
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64, Measure
 from ...store.provenance import source_attrs
+from ...store.selection import Selection
 from ..condition_maps import (
     FoldSums,
     Labels,
@@ -149,7 +150,7 @@ def repeatability(
             "n_permutations": n_permutations,
             "seed": seed,
             "exchangeability": f"conditions are exchangeable between prompts of one {by}",
-            "selected_on": [str(p) for p in means.moments["prompt"].to_numpy()],
+            **Selection.of(means.moments).attrs,
             **source_attrs(ds.attrs),
         },
     )

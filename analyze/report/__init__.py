@@ -8,6 +8,7 @@ import jinja2
 import matplotlib as mpl
 
 from ... import _version
+from ...store.errors import InputError
 from ...store.provenance import now
 from .components import components
 from .connectivity import connectivities
@@ -26,6 +27,7 @@ from .pruning import prunings
 from .recurrences import recurrences
 from .regions import regions
 from .repeatability import repeatabilities
+from .scored import with_effects
 from .sections import contrasts, identification, networks, overlaps
 from .statements import statements
 from .subjects import subjects
@@ -63,10 +65,15 @@ _SECTIONS = (
 )
 
 
+_MADE = b'<meta name="generator" content="Actome '
+_HEAD = 1024  # bytes within which a report says so
+
+
 def report(*results: object, out: str | os.PathLike[str]) -> str:
     """Write results as one self-contained HTML file.
 
-    Lazy results are computed here; of a recording only the labels are read.
+    Lazy results are computed here; of a recording only the labels are read. Of scores that come without
+    effects of theirs the effects are found here, by every metric that they allow.
 
     Parameters
     ----------
@@ -76,10 +83,12 @@ def report(*results: object, out: str | os.PathLike[str]) -> str:
         `connectivity`, `connectivity_difference`, `graph_measures`, `true_discoveries`, `cross_fit`,
         `overlap`, `match_networks`, `repeatability`, `identify`, `fingerprint`, `time_course`, `score`,
         `lesion_effects`, `dose_response`, `amplification`, `preservation`, `compare_pruned`,
-        `region_effects`, `region_overlap`, `concentration`, `sweep_effects` and `forgetting` return, in
-        memory, lazy or reopened. Contrasts and masks may be stacked along a dimension, such as ``network``.
+        `score_regions` (of texts that were continued), `region_effects`, `region_overlap`, `concentration`,
+        `sweep_effects` and `forgetting` return, in memory, lazy or reopened. Contrasts and masks may be
+        stacked along a dimension, such as ``network``.
     out
-        The HTML file; its folder is made if need be, a file that is there is replaced.
+        The HTML file; its folder is made if need be. A report that is there is replaced, anything else is
+        refused.
 
     Returns
     -------
@@ -88,16 +97,16 @@ def report(*results: object, out: str | os.PathLike[str]) -> str:
     Raises
     ------
     InputError
-        No results, or one that lacks what its kind holds.
+        No results, one that lacks what its kind holds, or `out` holds something that is no report.
     InputTypeError
         Something that is no result.
     """
-    gathered = gather(results)
+    path = _free(out)
+    gathered = with_effects(gather(results))
     with mpl.rc_context():
         mpl.rcdefaults()  # a user's style, TeX say, would change or break the figures
         made = [make(gathered) for make in _SECTIONS]
     html = _render([section for section in made if section is not None], _title(gathered))
-    path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -106,6 +115,29 @@ def report(*results: object, out: str | os.PathLike[str]) -> str:
     finally:
         partial.unlink(missing_ok=True)
     return str(path)
+
+
+def _free(out: str | os.PathLike[str]) -> Path:
+    """Return where the report goes, unless something is there that is no report."""
+    path = Path(out)
+    if "://" in os.fspath(out):
+        raise InputError(f"the report is a file of this machine, got {os.fspath(out)}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the report's file in it, such as {path / 'report.html'}")
+    if path.exists() and not _replaceable(path):
+        raise InputError(
+            f"{path} is there already and is no report of Actome; choose another file or remove it"
+        )
+    return path
+
+
+def _replaceable(path: Path) -> bool:
+    """Whether a file is empty or a report, by what its head says made it."""
+    if not path.is_file():
+        return False  # a device, say
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    return not head or _MADE in head
 
 
 def _title(results: Results) -> str:

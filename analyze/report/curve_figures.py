@@ -19,7 +19,7 @@ def draw_dose_curves(
     names: Sequence[str],
     *,
     own: int | None,
-    neutral: float,
+    neutral: float | None,
     dose: str,
     units: str,
     title: str,
@@ -43,7 +43,8 @@ def draw_dose_curves(
         axes.fill_between(doses, interval[0][:, own], interval[1][:, own], color=OWN, alpha=0.2, linewidth=0)
         axes.plot(doses, effect[:, own], color=OWN, linewidth=1.6, marker="o", markersize=3.5)
     axes.axhline(0, color="#999999", linewidth=0.7)
-    axes.axvline(neutral, color="#999999", linewidth=0.7, linestyle=":")
+    if neutral is not None:
+        axes.axvline(neutral, color="#999999", linewidth=0.7, linestyle=":")
     axes.set(xlabel=dose, ylabel=f"harm, {units}")
     axes.set_xticks(doses, [f"{d:.3g}" for d in doses])
     fit(figure)

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from .curve_figures import draw_dose_curves, draw_preservation
-from .effects import Float64, span
+from .effects import METRICS, Float64, span
 from .figures import CONTROL, CONTROL_MEAN, OTHER, OWN
 from .gather import Results
 from .heat import heat_cell
@@ -18,12 +18,24 @@ _WITH_INTERVAL = 6  # conditions with which the intervals of slopes fit
 _KEPT = {"neurons": "n_kept", "share": "share_kept", "shared": "shared"}  # columns of the table
 _LEVELS: Mapping[str, tuple[str, Callable[[Float64], Float64]]] = {  # what harm is counted from
     "loss": ("perplexity", np.exp),
-    **dict.fromkeys(("hit", "accuracy", "answer"), ("accuracy", np.negative)),
+    **dict.fromkeys(("hit", "accuracy", "answer"), ("accuracy", lambda harm: 0.0 - harm)),  # no minus zero
 }
 _MEANING = {
-    "scale": "the activations of the network's neurons are multiplied by the dose",
-    "add": "the dose is added to the activations of the network's neurons",
-    "noise": "the dose is the amount of noise in the network's neurons",
+    "scale": "the activations of {neurons} are multiplied by the dose",
+    "add": "the dose is added to the activations of {neurons}",
+    "noise": "the dose is the amount of noise in {neurons}",
+}
+_ABOUT_MEANS = (
+    "{neurons} are set to their means in the reference, with noise of as many of their standard deviations "
+    "as the dose says: no dose leaves the model as it is"
+)
+_OTHERS = {  # what has become of what was not kept
+    "zero": "silenced",
+    "mean": "set to their means in the reference",
+    "resample": "given the values of other tokens of the reference",
+    "noise": "made noisy",
+    "scale": "multiplied by one number",
+    "add": "shifted by one number",
 }
 
 
@@ -41,11 +53,25 @@ def _of_doses(results: Results, kind: str, anchor: str, title: str) -> Section |
     blocks: list[Block] = []
     for ds in results.of(kind):
         by = str(ds.attrs.get("by", "condition"))
-        lesion = str(ds.attrs.get("lesion", ""))
-        text = f"Lesion: {lesion}; {_MEANING[lesion]}. " if lesion in _MEANING else ""
         blocks += headed(str(ds.attrs.get("title", "")))
-        blocks += [Paragraph(text + _reach(ds)), _legend(ds, by), _panels(ds, by), _slopes(ds, by)]
+        text = _dosed(ds) + _by_metric(ds) + _reach(ds)
+        blocks += [Paragraph(text), _legend(ds, by), _panels(ds, by), _slopes(ds, by)]
     return Section(anchor, title, once(blocks)) if blocks else None
+
+
+def _dosed(ds: xr.Dataset) -> str:
+    """Say what a dose does, and to which neurons."""
+    lesion = str(ds.attrs.get("lesion", ""))
+    meaning = _ABOUT_MEANS if lesion == "noise" and "neutral" not in ds.attrs else _MEANING.get(lesion)
+    if meaning is None:
+        return ""
+    neurons = "all neurons but the network's" if ds.attrs.get("keep_only") else "the network's neurons"
+    return f"Lesion: {lesion}; {meaning.format(neurons=neurons)}. "
+
+
+def _by_metric(ds: xr.Dataset) -> str:
+    metric = METRICS.get(str(ds.attrs.get("metric", "")))
+    return f"Measured by {metric}. " if metric else ""
 
 
 def _reach(ds: xr.Dataset) -> str:
@@ -79,8 +105,9 @@ def _legend(ds: xr.Dataset, by: str) -> Legend:
 
 def _panels(ds: xr.Dataset, by: str) -> Gallery:
     names = [str(n) for n in ds["network"].to_numpy()]
-    neutral = float(ds.attrs.get("neutral", 0.0))
+    neutral = ds.attrs.get("neutral")
     curve = _through_no_change(ds[["effect", "low", "high", "control"]], neutral)
+    changed = "{} changed" if ds.attrs.get("keep_only") else "{}"
     effect, low, high = (_numbers(curve[v], "network", "dose", by) for v in ("effect", "low", "high"))
     control = _numbers(curve["control"], "network", "draw", "dose", by)
     pictures = [
@@ -94,19 +121,22 @@ def _panels(ds: xr.Dataset, by: str) -> Gallery:
             neutral=neutral,
             dose=", ".join(filter(None, ["dose", str(ds["dose"].attrs.get("units", ""))])),
             units=str(ds["effect"].attrs.get("units", "")),
-            title=f"{name} ({plural(int(ds['size'][i]), 'neuron')})" if "size" in ds else name,
+            title=f"{name} ({changed.format(plural(int(ds['size'][i]), 'neuron'))})"
+            if "size" in ds
+            else name,
         )
         for i, name in enumerate(names[:_MOST])
     ]
-    caption = "Harm at each dose, beyond the model left whole; below 0 it helps. Dotted: no change."
+    caption = "Harm at each dose, beyond the model left whole; below 0 it helps."
+    caption += "" if neutral is None else " Dotted: no change."
     if len(names) > _MOST:
         caption += f" The first {_MOST} of {len(names)} networks are drawn."
     return Gallery(pictures, caption)
 
 
-def _through_no_change(ds: xr.Dataset, neutral: float) -> xr.Dataset:
-    """Add the dose that changes nothing, where by definition there is no effect."""
-    if neutral in ds["dose"].to_numpy():
+def _through_no_change(ds: xr.Dataset, neutral: float | None) -> xr.Dataset:
+    """Add the dose that changes nothing, if there is one: by definition there is no effect."""
+    if neutral is None or neutral in ds["dose"].to_numpy():
         return ds
     nothing = xr.zeros_like(ds.isel(dose=[0])).assign_coords(dose=[neutral])
     return xr.concat([ds, nothing], "dose").sortby("dose")
@@ -139,17 +169,16 @@ def _slopes(ds: xr.Dataset, by: str) -> Table:
                 )
             )
         rows.append((str(name), cells))
-    caption = (
-        "Slope: harm per unit of distance from the dose that changes nothing "
-        f"({ds['slope'].attrs.get('units', '')})"
-    )
+    of = "distance from the dose that changes nothing" if "neutral" in ds.attrs else "dose"
+    caption = f"Slope: harm per unit of {of} ({ds['slope'].attrs.get('units', '')})"
     caption += (
         ", and its 95 % interval."
         if len(conditions) <= _WITH_INTERVAL
         else ". Intervals show when the mouse rests on a cell."
     )
     if np.isfinite(p).any():
-        caption += " p: against the slopes of the controls, not corrected."
+        caption += " p: against the slopes of the controls, not corrected"
+        caption += ", small where the network holds up better." if ds.attrs.get("keep_only") else "."
     if set(conditions) & {str(n) for n in ds["network"].to_numpy()}:
         caption += f" Outlined: the {by.replace('_', ' ')} of the network's name."
     return Table("network", conditions, rows, caption, True)
@@ -162,7 +191,9 @@ def preservations(results: Results) -> Section | None:
         by = str(ds.attrs.get("by", "condition"))
         interval = ", the 95 % interval shaded" if np.isfinite(ds["low"]).any() else ""
         entries = [("bar", OWN, f"the neurons kept{interval}")]
-        text = "All other neurons are silenced. "
+        lesion = str(ds.attrs.get("lesion", ""))
+        text = f"The networks are kept; all other neurons are {_OTHERS.get(lesion, 'lesioned')}. "
+        text += _by_metric(ds)
         if ds.sizes["draw"]:
             text += "The controls keep as many of each layer. "
             entries += [("bar", CONTROL, "range of the random sets"), ("dash", CONTROL_MEAN, "their mean")]

@@ -47,7 +47,7 @@ def effect_matrix(effects: Effects, correction: str) -> list[Table]:
         note = note if len(effects.conditions) <= _IN_ONE_LINE else note.replace(" to ", " to\n")
         return _heat(effects, i, j, f"{value}{dot}", note, limit)
 
-    return _split(effects, "removed", cell, caption, None)
+    return _split(effects, cell, caption, None)
 
 
 def level_tables(effects: Effects) -> list[Table]:
@@ -71,7 +71,7 @@ def level_tables(effects: Effects) -> list[Table]:
         return _heat(effects, i, j, decimal(float(effects.level[i, j])), "\n".join(notes), limit)
 
     whole = [Cell(decimal(float(v))) for v in effects.baseline]
-    return _split(effects, "removed", cell, caption, whole)
+    return _split(effects, cell, caption, whole)
 
 
 def selectivity_table(ds: xr.Dataset, effects: Effects) -> list[Table]:
@@ -155,7 +155,7 @@ def equal_activity_table(ds: xr.Dataset, effects: Effects) -> list[Table]:
         "active than their network, read this one; below it, p as it is. Not corrected for the number of "
         "cells."
     )
-    return _split(effects, "removed", cell, caption, None)
+    return _split(effects, cell, caption, None)
 
 
 def _outlined(effects: Effects) -> str:
@@ -186,13 +186,13 @@ def _heat(effects: Effects, i: int, j: int, text: str, note: str, limit: float) 
 
 def _split(
     effects: Effects,
-    corner: str,
     cell: Callable[[int, int], Cell],
     caption: str,
     whole: Sequence[Cell] | None,
 ) -> list[Table]:
     """Make network x condition tables, as many as keep the columns readable."""
     n, tables = len(effects.conditions), []
+    corner = "removed" if effects.removes else "lesioned"
     sized = any(size is not None for size in effects.size)
     for part in np.array_split(np.arange(n), -(-n // _MAX_COLUMNS)):
         rows: list[tuple[str, Sequence[Cell]]] = []

@@ -1,6 +1,8 @@
 """What `lesion_effects` found, in memory, its dims in a known order."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,13 @@ from .wording import MISSING, decimal
 
 Float64 = npt.NDArray[np.float64]
 
+METRICS: Final[Mapping[str, str]] = {
+    "loss": "the loss",
+    "hit": "the share of tokens foretold",
+    "accuracy": "the share of questions answered rightly",
+    "answer": "the share of written answers that are right",
+    "kl": "the divergence of the next token's distribution",
+}
 _LEVELS = ("perplexity", "accuracy")
 
 
@@ -19,6 +28,8 @@ class Effects:
 
     Attributes
     ----------
+    lesion
+        Its kind; "" where nothing is said.
     level, baseline
         What the effect is a change of, (network, condition) and (condition), named `level_name`; NaN and
         "" where there is nothing such.
@@ -31,6 +42,7 @@ class Effects:
     networks: list[str]
     conditions: list[str]
     by: str
+    lesion: str
     units: str
     effect: Float64
     low: Float64
@@ -59,6 +71,7 @@ class Effects:
             networks=networks,
             conditions=conditions,
             by=by,
+            lesion=str(ds.attrs.get("lesion", "")),
             units=str(ds["effect"].attrs.get("units", "nats per token")),
             control=_array(ds["control"], "network", "draw", by),
             level_name=level_name,
@@ -73,6 +86,11 @@ class Effects:
     def own(self, i: int) -> int | None:
         """Return which condition a network serves: the one stated, else the one of its name."""
         return self.own_conditions[i]
+
+    @property
+    def removes(self) -> bool:
+        """Whether a lesioned network is as good as gone."""
+        return self.lesion in ("", "zero")
 
     @property
     def label(self) -> str:

@@ -16,7 +16,7 @@ _VERDICTS = {
     "{alpha:g}. Models that answer to the same words do so whatever their origin; only a comparison with "
     "unrelated models tells more.",
     "not shown": "Not shown: {b} is no more like {a} than chance gives; false positive rate {alpha:g}.",
-    "cannot say": "Cannot say: the null has too few scores for a false positive rate of {alpha:g}.",
+    "cannot say": "Cannot say: the null has too few different scores for a false positive rate of {alpha:g}.",
 }
 _LISTED = 20  # networks in the table of pairs
 

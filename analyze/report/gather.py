@@ -1,6 +1,6 @@
 """Sorting what the report is given: each result to its kind, each map and network with its name."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import xarray as xr
 from dask.base import compute
 
 from ...store.errors import InputError, InputTypeError
+from ..kept_neurons import TESTS
 from .wording import rule
 
 Float32 = npt.NDArray[np.float32]
@@ -47,12 +48,20 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "dose_response": ("effect", "low", "high", "control", "slope", "slope_low", "slope_high", "slope_p"),
     "amplification": ("effect", "low", "high", "control", "slope", "slope_low", "slope_high", "slope_p"),
     "preservation": ("effect", "low", "high", "control", "p_value", "baseline", "n_kept", "share_kept"),
+    "region_scores": ("completion", "role", "target"),
     "region_effects": ("effect", "low", "high", "control", "p_value", "perplexity", "size", "n_controls"),
     "region_overlap": ("jaccard", "intersection", "expected"),
     "concentration": ("row_share", "column_share", "row_gini", "column_gini"),
     "sweep_effects": ("effect", "low", "high", "perplexity", "perplexity_baseline"),
     "forgetting": ("effect", "low", "high", "perplexity", "perplexity_baseline"),
     "pruning": ("perplexity", "parameters", "neurons", "width", "tokens_per_second"),
+}
+
+
+_OTHERWISE = "give what an analysis of them returns"
+_INSTEAD = {  # of trees of tensors
+    "importance": "select regions from it with `actome.region`, and score those with `actome.score_regions`",
+    "regions": "score them with `actome.score_regions` and give what `region_effects` returns of the scores",
 }
 
 
@@ -76,6 +85,10 @@ class Map:
         Numbers that belong to this map: ``dof``, ``stability`` ...
     title
         What the whole result is called; "" where it says nothing.
+    neurons
+        Number of each neuron of a contrast.
+    tests
+        (layer, neuron) each: effect, statistic, p ... of a contrast, what it has of them.
     """
 
     name: str
@@ -85,6 +98,8 @@ class Map:
     layers: list[int]
     coords: Mapping[str, float] = field(default_factory=dict)
     title: str = ""
+    neurons: Sequence[int] = ()
+    tests: Mapping[str, Float32] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,6 +123,7 @@ class Results:
     contrasts: list[Map]
     components: list[list[Map]]  # of each decomposition
     networks: list[list[Network]]  # of each set of masks
+    refusals: tuple[str, ...] = ()  # why the effects of scores cannot be shown
 
     def of(self, kind: str) -> list[xr.Dataset]:
         """Return the results of a kind."""
@@ -126,11 +142,11 @@ def gather(results: Iterable[object]) -> Results:
     """
     by_kind: dict[str, list[xr.Dataset]] = {}
     for i, result in enumerate(results):
-        ds = _as_dataset(result, i)
+        ds = as_result(result, f"result {i + 1} of the report")
         by_kind.setdefault(str(ds.attrs["kind"]), []).append(ds)
     if not by_kind:
         raise InputError("report needs at least one result, got none")
-    kinds = {"contrast": ("stat", "z_score"), "components": ("component_map",), "mask": ("mask",)}
+    kinds = {"contrast": TESTS, "components": ("component_map",), "mask": ("mask",)}
     maps = by_kind | {"mask": by_kind.get("mask") or _masks_within(by_kind)}
     lazy = {
         kind: [ds[[v for v in names if v in ds]].map(_small, keep_attrs=True) for ds in maps.get(kind, [])]
@@ -160,14 +176,25 @@ def _masks_within(by_kind: Mapping[str, list[xr.Dataset]]) -> list[xr.Dataset]:
     ]
 
 
-def _as_dataset(result: object, position: int) -> xr.Dataset:
-    """Return a result as a Dataset of a known kind; a mask under the name ``mask``."""
+def as_result(result: object, who: str) -> xr.Dataset:
+    """Return a result as a Dataset of a known kind; a mask under the name ``mask``.
+
+    Raises
+    ------
+    InputError
+        It lacks a variable of its kind; `who` is what it is called.
+    InputTypeError
+        It is no result.
+    """
     allowed = f"a Dataset of kind {', '.join(_NEEDED)}, or a mask: a bool DataArray (..., layer, neuron)"
-    what = f"result {position + 1} of the report must be {allowed}"
+    what = f"{who} must be {allowed}"
     if isinstance(result, xr.DataArray):
         if result.dtype != bool or not {"layer", "neuron"} <= set(result.dims):
             raise InputTypeError(f"{what}; got a DataArray of {result.dtype} with dims {result.dims}")
         return result.to_dataset(name="mask").assign_attrs(result.attrs, kind="mask")
+    if isinstance(result, xr.DataTree):
+        kind = str(result.attrs.get("kind", "results"))
+        raise InputTypeError(f"{who} holds {kind}, which have no section; {_INSTEAD.get(kind, _OTHERWISE)}")
     if not isinstance(result, xr.Dataset):
         hint = "; give several results one by one" if isinstance(result, (list, tuple, dict)) else ""
         raise InputTypeError(f"{what}; got {type(result).__name__}{hint}")
@@ -177,17 +204,17 @@ def _as_dataset(result: object, position: int) -> xr.Dataset:
             f"{what}; got a Dataset of kind {kind!r} with the variables {sorted(map(str, result))}"
         )
     if kind == "mask":
-        return _as_dataset(_only_mask(result), position)
+        return as_result(_only_mask(result, who), who)
     missing = [v for v in _NEEDED[kind] if v not in result.variables]
     if missing:
-        raise InputError(f"result {position + 1} of the report is of kind {kind!r} but lacks {missing}")
+        raise InputError(f"{who} is of kind {kind!r} but lacks {missing}")
     return result.assign_attrs(kind=kind)
 
 
-def _only_mask(ds: xr.Dataset) -> xr.DataArray:
+def _only_mask(ds: xr.Dataset, who: str) -> xr.DataArray:
     masks = [v for v in ds if ds[v].dtype == bool]
     if len(masks) != 1:
-        raise InputError(f"a saved mask holds one bool variable, got {masks}")
+        raise InputError(f"{who} must hold one bool variable, as a saved mask does, got {masks}")
     return ds[masks[0]].assign_attrs(ds.attrs)
 
 
@@ -205,7 +232,9 @@ def _contrast_maps(ds: xr.Dataset) -> Iterator[Map]:
             c: float(part[c]) for c in ("dof", "dof_numerator") if c in part.coords and part[c].ndim == 0
         }
         coords["z"] = float("z_score" in part)
-        yield Map(name, frozenset(aliases), values, stat, _layers(part), coords)
+        tests = {v: part[v].to_numpy() for v in TESTS if v in part}
+        neurons = part["neuron"].to_numpy().tolist()  # the places where they have no numbers
+        yield Map(name, frozenset(aliases), values, stat, _layers(part), coords, neurons=neurons, tests=tests)
 
 
 def _positive_regressor(attrs: Mapping[str, Any]) -> list[str]:

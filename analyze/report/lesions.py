@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from .completions import completions_table
 from .effect_tables import (
     controls_table,
     effect_matrix,
@@ -11,7 +12,7 @@ from .effect_tables import (
     level_tables,
     selectivity_table,
 )
-from .effects import Effects
+from .effects import METRICS, Effects
 from .figures import CONTROL, CONTROL_MEAN, OTHER, OWN, draw_lesion, drawable_labels
 from .gather import Results
 from .page import Block, Cell, Gallery, Legend, Paragraph, Section, Table, headed, once
@@ -19,14 +20,8 @@ from .wording import MISSING, count, decimal, isolate, plural, probability, shar
 
 Float64 = npt.NDArray[np.float64]
 
+_ALPHA = 0.05
 _PANELS = 72  # of all results together, so that a page of many stays readable
-_METRICS = {
-    "loss": "the loss",
-    "hit": "the share of tokens foretold",
-    "accuracy": "the share of questions answered rightly",
-    "answer": "the share of written answers that are right",
-    "kl": "the divergence of the next token's distribution",
-}
 
 
 def lesions(results: Results) -> Section | None:
@@ -58,12 +53,14 @@ def lesions(results: Results) -> Section | None:
                 [] if ds.attrs.get("title") else equal_activity_table(ds, effects)
             ),  # of many results: too long a page
         ]
-    blocks += [_matching(ds) for ds in results.of("scores")]
+    blocks += [Paragraph(refusal) for refusal in results.refusals]
+    for ds in results.of("scores"):
+        blocks += [_matching(ds), *completions_table(ds)]
     return Section("lesions", "Lesions", once(blocks)) if blocks else None
 
 
 def _what(ds: xr.Dataset) -> str:
-    kind, metric = ds.attrs.get("lesion", ""), _METRICS.get(str(ds.attrs.get("metric", "")))
+    kind, metric = ds.attrs.get("lesion", ""), METRICS.get(str(ds.attrs.get("metric", "")))
     if not kind:
         return ""
     return f"Lesion: {kind}{f', measured by {metric}' if metric else ''}. "
@@ -158,11 +155,14 @@ def _matching(scores: xr.Dataset) -> Table:
             [share(float(v), 1) for v in (known.mean(), np.abs(known).max())] if known.size else [MISSING] * 2
         )
         rows.append((str(name), [Cell(count(n)), Cell(count(drawn.size)), *map(Cell, cells)]))
+    kept = scores.attrs.get("keep_only")
     caption = (
         "How the controls match: all have the size and the layers of their network; the mismatch is the "
         f"relative difference of their mean magnitude from its ({MISSING} where magnitudes were not matched)."
+        f"{' The lesion is of all other neurons.' if kept else ''}"
     )
-    return Table("network", ["neurons", "controls", "mean mismatch", "largest mismatch"], rows, caption)
+    columns = ["neurons", "controls", "mean mismatch", "largest mismatch"]
+    return Table("kept" if kept else "network", columns, rows, caption)
 
 
 def lesion_lines(ds: xr.Dataset) -> list[str]:
@@ -180,18 +180,26 @@ def lesion_lines(ds: xr.Dataset) -> list[str]:
         if np.isfinite(values[i, j]):
             lines.append(f"{title}: " * bool(title) + _strongest(effects, int(i), int(j)))
     if named:
-        hits = sum(effects.conditions[int(values[i].argmax())] == effects.networks[i] for i in named)
-        told = f"{hits} of the {plural(len(named), 'network')} named as a condition cost that condition most."
-        lines.append(f"{title}: " * bool(title) + told)
+        lines.append(f"{title}: " * bool(title) + _own_most(effects, values, named))
     return lines
+
+
+def _own_most(effects: Effects, values: Float64, named: list[int]) -> str:
+    """Say how many of the networks named as a condition cost that condition most, beside chance."""
+    own = {i: effects.conditions.index(effects.networks[i]) for i in named}
+    hits = [i for i in named if int(values[i].argmax()) == own[i]]
+    told = f"{len(hits)} of the {plural(len(named), 'network')} named as a condition cost that condition most"
+    if hits and np.isfinite(effects.p_value[hits]).any():
+        sure = sum(bool(effects.p_value[i, own[i]] <= _ALPHA) for i in hits)
+        told += f", {sure} of them with p of at most {_ALPHA:g}"
+    return f"{told}; by chance {decimal(len(named) / len(effects.conditions))} would."
 
 
 def _strongest(effects: Effects, i: int, j: int) -> str:
     effect, interval = effects.with_interval(i, j)
     size = effects.size[i]
-    text = f"Removing {isolate(effects.networks[i])}" + (
-        "" if size is None else f" ({plural(size, 'neuron')})"
-    )
+    what = "Removing" if effects.removes else f"The lesion ({effects.lesion}) of"
+    text = f"{what} {isolate(effects.networks[i])}" + ("" if size is None else f" ({plural(size, 'neuron')})")
     text += f" costs {isolate(effects.conditions[j])} {effect} {effects.units} (95 % interval {interval})"
     draws = effects.control.shape[1]
     if not draws:

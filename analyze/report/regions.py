@@ -7,6 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from ..regions.tables import core_table, matrix_table, monolingual_matrix
+from .completions import completions_table
 from .effects import span
 from .gather import Float64, Results
 from .heat import heat_cell
@@ -23,6 +24,7 @@ def regions(results: Results) -> Section | None:
     blocks: list[Block] = []
     for ds in results.of("region_effects"):
         blocks += [*headed(str(ds.attrs.get("title", ""))), Paragraph(_how(ds)), _effects(ds)]
+    blocks += [table for ds in results.of("region_scores") for table in completions_table(ds)]
     blocks += [_overlap(ds) for ds in results.of("region_overlap")]
     return Section("regions", "Regions of parameters", once(blocks)) if blocks else None
 

@@ -10,6 +10,7 @@ from .gather import Map, Network, Results, matching
 from .heat import confusion_table, counts_table, overlap_table
 from .maps import aggregate, colour_limit, neurons_per_column
 from .page import Block, Cell, Gallery, Paragraph, Section, Table, captions_once, headed
+from .strongest import strongest
 from .wording import MISSING, count, decimal, plural, probability, share, typed
 
 _SCORES = {
@@ -38,7 +39,8 @@ def contrasts(results: Results) -> Section | None:
         f"{MISSING} where none was given."
     )
     columns = ["reference", "control", "neurons kept", "share", "largest |statistic|", "at"]
-    return Section("contrasts", "Contrasts", [*blocks, Table("contrast", columns, rows, caption)])
+    blocks.append(Table("contrast", columns, rows, caption))
+    return Section("contrasts", "Contrasts", [*blocks, *strongest(maps, networks)])
 
 
 def _scale_of(maps: Sequence[Map]) -> tuple[str, str]:
@@ -54,6 +56,8 @@ def _how_tested(ds: xr.Dataset) -> str:
     attrs = ds.attrs
     parts = [f"measure: {_MEASURES.get(attrs['measure'], attrs['measure'])}"] if "measure" in attrs else []
     parts += [f"{k}: {attrs[k]}" for k in ("noise", "unit", "level", "formula") if k in attrs]
+    if attrs.get("confounds"):
+        parts.append(f"confounds: {', '.join(attrs['confounds'])}")
     if "selected_on" in attrs:
         parts.append(f"from {plural(len(attrs['selected_on']), 'prompt')}")
     text = "; ".join(parts)
@@ -82,7 +86,9 @@ def _contrast_row(map_: Map, network: Network | None) -> list[Cell]:
     magnitude = np.where(np.isfinite(map_.stat), np.abs(map_.stat), -1.0)
     layer, neuron = np.unravel_index(int(magnitude.argmax()), magnitude.shape)
     largest = float(magnitude[layer, neuron])
-    where = f"layer {map_.layers[int(layer)]}, neuron {neuron}" if largest >= 0 else MISSING
+    where = (
+        f"layer {map_.layers[int(layer)]}, neuron {map_.neurons[int(neuron)]}" if largest >= 0 else MISSING
+    )
     kept = [Cell(MISSING, prose=True), Cell(MISSING), Cell(MISSING)]
     if network is not None:
         n = int(network.mask.sum())
@@ -164,6 +170,10 @@ def overlaps(results: Results) -> Section | None:
             ds[v].transpose("network", "network_other").to_numpy() for v in (metric, "intersection")
         )
         names, others = ([str(n) for n in ds[d].to_numpy()] for d in ("network", "network_other"))
+        if not (names and others):
+            which = "second" if names else "first"
+            blocks.append(Paragraph(f"The {which} set holds no network: there is nothing to compare."))
+            continue
         blocks.append(overlap_table(values.astype(np.float64), shared, names, others, caption, chance))
     return Section("overlap", "Overlap", captions_once(blocks)) if blocks else None
 

@@ -75,6 +75,7 @@ def _said(ds: xr.Dataset) -> dict[str, str]:
         "paradigm": inputs.get("paradigm"),
         "site": attrs.get("site"),
         "prompts": count(len(labels)),
+        "unfinished": attrs.get("unfinished"),
         "tokens": "" if labels["tokens"].isna().any() else count(float(labels["tokens"].sum())),
         "layers": count(ds.sizes["layer"]) if "layer" in ds.sizes else "",
         "neurons": f"{count(ds.sizes['neuron'])} in each layer" if "neuron" in ds.sizes else "",

@@ -7,6 +7,8 @@ import xarray as xr
 
 from ... import _version
 from ...store.errors import InputError, InputTypeError
+from ...store.provenance import ORIGIN, unfinished_of
+from ...store.selection import joined_selection
 
 
 def aligned(
@@ -75,14 +77,14 @@ def common_attrs(inputs: Mapping[str, xr.Dataset]) -> dict[str, object]:
     """Return the attrs of a result from several contrasts: those that all share, and what they stem from."""
     first, *others = [ds.attrs for ds in inputs.values()]
     about = ("contrast", "weights", "regressors", "formula", "measure", "noise", "unit")
-    names = (*about, "source", "source_name", "site")
+    names = (*about, *ORIGIN)
     shared = {k: first[k] for k in names if k in first and all(o.get(k) == first[k] for o in others)}
-    prompts = dict.fromkeys(p for attrs in (first, *others) for p in attrs.get("selected_on", []))
     return {
         **shared,
+        **unfinished_of(*(ds.attrs for ds in inputs.values())),
         "kind": "contrast",
         "inputs": list(inputs),
         "sources": [str(attrs.get("source", "")) for attrs in (first, *others)],
-        "selected_on": list(prompts),
+        **joined_selection(first, *others).attrs,
         "actome": _version.__version__,
     }

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ...store.errors import InputError
+from ...store.selection import joined_selection
 from ..contrasts import t_to_z, two_sided_p
 from .aligned import aligned, common_attrs
 
@@ -57,7 +58,7 @@ def combine(
     ------
     InputError, InputTypeError
         The inputs are fewer than two, no t contrasts, not of the same thing, or share prompts of one
-        recording.
+        recording or texts of one model.
 
     References
     ----------
@@ -120,12 +121,13 @@ def _random(effect: xr.DataArray, variance: xr.DataArray) -> tuple[xr.Dataset, x
 
 
 def _check_independent(inputs: Mapping[str, xr.Dataset]) -> None:
-    """Refuse inputs that share prompts of one recording, as far as the digests tell."""
+    """Refuse inputs that share prompts of one recording or texts of one model, as far as the digests tell."""
     for (name, a), (other_name, b) in combinations(inputs.items(), 2):
-        source = a.attrs.get("source", "")
-        shared = set(a.attrs.get("selected_on", [])) & set(b.attrs.get("selected_on", []))
-        if source and source == b.attrs.get("source") and shared:
+        alike = {k for k in ("source", "weights_digest") if (v := a.attrs.get(k)) and v == b.attrs.get(k)}
+        first, other = (joined_selection(ds.attrs) for ds in (a, b))
+        shared = int(first.shared(other, by_id="source" in alike).sum()) if alike else 0
+        if shared:
             raise InputError(
-                f"inputs {name!r} and {other_name!r} of combine share {len(shared)} prompts of one "
-                "recording, so that they are not independent; fit each to prompts of its own"
+                f"inputs {name!r} and {other_name!r} of combine share {shared} prompts of one "
+                "recording or model, so that they are not independent; fit each to prompts of its own"
             )

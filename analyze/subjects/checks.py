@@ -26,7 +26,7 @@ def recording_with_tokens(ds: xr.Dataset, who: str) -> xr.Dataset:
     if level_of(ds) != "token":
         raise InputError(
             f"{who} needs the activations of tokens; open the recording with level='token', or "
-            "record it with keep='full'"
+            "record it with keep='full' (--keep full)"
         )
     ds = with_tokens(ds)
     if not ds.sizes["prompt"]:

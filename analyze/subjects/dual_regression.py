@@ -8,6 +8,7 @@ from ...store.blocks import activation_array, valid_tokens
 from ...store.errors import InputTypeError
 from ...store.moments import Bool, Float64
 from ...store.provenance import source_attrs
+from ...store.selection import kept_selection
 from ..components.scaling import scaling
 from .checks import Int, check_neurons, labels_of, recording_with_tokens, subjects_of
 from .projection import over_tokens_of_groups, over_tokens_of_prompts
@@ -124,7 +125,7 @@ def dual_regression(
             "normalize": normalize,
             "standardize": standardize,
             "components": components.attrs.get("source", ""),
-            **({"selected_on": s} if (s := components.attrs.get("selected_on")) is not None else {}),
+            **kept_selection(components.attrs),
             **source_attrs(ds.attrs),
         },
     ).transpose("subject", "component", "prompt", "token", "layer", "neuron")

@@ -9,10 +9,12 @@ import numpy.typing as npt
 import xarray as xr
 from dask.delayed import delayed
 
+from ...store.arguments import check_seed, whole_number
 from ...store.blocks import activation_array, one_blas_thread, valid_tokens
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Bool, Float64
 from ...store.provenance import source_attrs
+from ...store.selection import Selection
 from ..components.ica import group_ica
 from ..components.solvers import Solver, check_solver
 from .alone import Mode, decompose, match
@@ -102,7 +104,8 @@ def individual_components(
     >>> individual_components(ds, n_components=2)["component_map"].shape
     (6, 2, 4, 64)
     """
-    _check(n_components, mode, templates)
+    n_components, seed = whole_number(n_components, "n_components", least=1), check_seed(seed)
+    _check(mode, templates)
     check_solver(solver)
     ds = recording_with_tokens(ds, "individual_components")
     if templates is not None:
@@ -138,16 +141,14 @@ def individual_components(
             "method": f"ICA of each subject alone, {mode}, {solver}, float64",
             "subject": subject,
             **asdict(options),
-            "selected_on": [str(p) for p in ds["prompt"].to_numpy()] if "prompt" in ds.coords else [],
+            **(Selection.of(ds) if "prompt" in ds.coords else Selection()).attrs,
             **({} if templates is None else {"templates": templates.attrs.get("source", "")}),
             **source_attrs(ds.attrs),
         },
     )
 
 
-def _check(n_components: int, mode: str, templates: xr.Dataset | None) -> None:
-    if n_components < 1:
-        raise InputError(f"n_components must be at least 1, got {n_components}")
+def _check(mode: str, templates: xr.Dataset | None) -> None:
     if mode not in ("spatial", "temporal"):
         raise InputError(f"mode must be 'spatial' or 'temporal', got {mode!r}")
     if templates is not None and (not isinstance(templates, xr.Dataset) or "component_map" not in templates):

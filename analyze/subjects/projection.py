@@ -27,6 +27,8 @@ def over_neurons(cube: da.Array, valid: Bool, scaling: Scaling, weights: Float64
     -------
     (prompt, token, component), NaN on padding.
     """
+    if not weights.size:  # no component: Dask has no blocks of none
+        return da.zeros((*valid.shape, weights.shape[2]), chunks=(*cube.chunks[:2], -1))  # type: ignore[no-any-return]
     parts = da.blockwise(  # type: ignore[no-untyped-call]
         one_blas_thread(_sums_over_neurons), "ptklf",
         cube, "ptlf",

@@ -11,8 +11,11 @@ from dask.base import compute
 from dask.delayed import delayed
 
 from ... import _version
+from ...store.arguments import check_seed, whole_number
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Float64
+from ...store.provenance import ORIGIN
+from ...store.selection import SELECTION
 from ..overlap.measures import check_same_neurons
 from ..threshold import check_fraction
 
@@ -74,7 +77,8 @@ def recurrence(
         alone; NaN for an empty template
     null_components, null_samples : (network, draw)
 
-    An empty mask matches nothing.
+    An empty mask matches nothing. Without templates, or without components of the subjects, nothing is
+    counted: the result has none, or counts of 0.
 
     Raises
     ------
@@ -93,7 +97,8 @@ def recurrence(
     >>> counts["components"].values.tolist(), counts["samples"].values.tolist()
     ([3, 1], [2, 1])
     """
-    thresholds = _check(templates, individuals, jaccard, sweep, null, n_draws)
+    thresholds = _check(templates, individuals, jaccard, sweep, null)
+    n_draws, seed = whole_number(n_draws, "n_draws", least=1), check_seed(seed)
     A = _sparse(templates.transpose(*_MASKS).to_numpy())
     B, subject, n_subjects = _of_subjects(individuals)
     count = _Count(B, subject, n_subjects, thresholds)
@@ -126,9 +131,9 @@ def recurrence(
     )
     if null is None:
         return out
-    drawn = np.stack(
-        [_null(A, i, templates.sizes["layer"], null, n_draws, seed, count) for i in range(len(names))]
-    )
+    drawn = np.zeros((len(names), 2, n_draws, len(thresholds)), dtype=np.int64)
+    for i, own in enumerate(drawn):
+        own[:] = _null(A, i, templates.sizes["layer"], null, n_draws, seed, count)
     return out.assign(_beside_chance(found, drawn, at, shown, np.diff(A.indptr) == 0)).assign_attrs(
         null=null,
         n_draws=n_draws,
@@ -233,7 +238,7 @@ def _sparse(masks: Bool) -> Rows:
 
 
 def _origin(masks: xr.DataArray, suffix: str) -> dict[str, object]:
-    names = ("source", "source_name", "site", "selected_on", "control")
+    names = (*ORIGIN, *SELECTION, "control")
     return {f"{k}{suffix}": masks.attrs[k] for k in names if k in masks.attrs}
 
 
@@ -243,7 +248,6 @@ def _check(
     jaccard: float,
     sweep: Sequence[float],
     null: str | None,
-    n_draws: int,
 ) -> list[float]:
     """Refuse what cannot be counted; return all thresholds in order."""
     for name, masks, dims in (
@@ -258,6 +262,4 @@ def _check(
         check_fraction("a Jaccard threshold", value)
     if null is not None and null not in _NULLS:
         raise InputError(f"null must be None or one of {list(_NULLS)}, got {null!r}")
-    if n_draws < 1:
-        raise InputError(f"n_draws must be at least 1, got {n_draws}")
     return sorted({float(t) for t in (jaccard, *sweep)})

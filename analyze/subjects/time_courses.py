@@ -7,6 +7,7 @@ from ...store.blocks import activation_array, valid_tokens
 from ...store.errors import InputError, InputTypeError
 from ...store.moments import Bool, Float64, Measure, check_measure
 from ...store.provenance import source_attrs
+from ...store.selection import SELECTION
 from ..components.scaling import Scaling, scaling
 from .checks import Int, check_neurons, labels_of, recording_with_tokens
 from .projection import over_neurons
@@ -70,7 +71,7 @@ def network_time_courses(
             "kind": "time_courses",
             "measure": measure,
             "standardize": standardize,
-            **{k: masks.attrs[k] for k in ("selected_on", "control") if k in masks.attrs},
+            **{k: masks.attrs[k] for k in (*SELECTION, "control") if k in masks.attrs},
             **source_attrs(ds.attrs),
         },
     )

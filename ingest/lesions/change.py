@@ -10,10 +10,11 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 
+from ...store.provenance import digest_pieces
 from ..sites import Tap
 from .draws import Draws
 from .kinds import Kind
-from .reference import Pool, mean_activation, standard_deviation, token_pool
+from .reference import Pool, mean_activation, rounded_bytes, standard_deviation, token_pool
 
 Bool = npt.NDArray[np.bool_]
 Hook = Callable[[torch.Tensor], torch.Tensor]
@@ -52,6 +53,18 @@ class Change:
             return cls(kind, pool=token_pool(reference, shape, site, seed))
         mean = mean_activation(reference, shape, site)
         return cls(kind, mean, standard_deviation(reference, shape, site) if kind == "noise" else None)
+
+    def digest(self) -> str:
+        """Digest of all that is taken from the reference."""
+        return digest_pieces(self._pieces())
+
+    def _pieces(self) -> Iterator[bytes]:
+        for moments in (self.mean, self.sd):
+            if moments is not None:
+                yield rounded_bytes(moments)
+        if self.pool is not None:
+            yield "\0".join(self.pool.prompt.tolist()).encode()
+            yield from (token.astype("<f4").tobytes() for token in self.pool.values)
 
     def values(self, x: torch.Tensor, layer: int, amount: torch.Tensor | None, draws: Draws) -> torch.Tensor:
         """Return what neurons become: (lesion, row, neuron), or what stretches to it.

@@ -9,6 +9,7 @@ import xarray as xr
 
 from ...store.blocks import level_of, prompt_level, valid_tokens
 from ...store.errors import InputError
+from ...store.provenance import digest_bytes, digest_json
 from ...store.schema import text_array
 
 Float64 = npt.NDArray[np.float64]
@@ -38,6 +39,36 @@ def standard_deviation(reference: xr.Dataset, shape: tuple[int, int], site: str)
     shift = (mean - (mean * count).sum("prompt") / count.sum()) ** 2
     m2 = (ds["m2"].where(count > 0, 0.0) + count * shift).sum("prompt")
     return np.asarray(np.sqrt(m2.to_numpy() / int(count.sum())), dtype=np.float64)
+
+
+def reference_identity(reference: xr.Dataset, magnitude: Float64, taken: str) -> dict[str, str]:
+    """Say what was recorded, which prompts of it are looked at, and what is taken from them, by name.
+
+    Parameters
+    ----------
+    reference
+        It may have been cut or changed since it was opened, and not say so.
+    magnitude
+        (layer, neuron): what controls are matched on.
+    taken
+        Digest of what lesions put in, from `Change.digest`.
+    """
+    return {
+        "reference": str(reference.attrs.get("manifest_digest", "")),
+        "reference_prompts_digest": digest_json(_names(reference).tolist()),
+        "reference_values_digest": digest_json([digest_bytes(rounded_bytes(magnitude)), taken]),
+    }
+
+
+def rounded_bytes(values: Float64) -> bytes:
+    """Return the bytes of (layer, neuron) values to 24 bits below the largest of their layer.
+
+    The last bits of a sum hang on how a recording is cut into chunks, and mean nothing to a model.
+    """
+    exponent = np.frexp(np.abs(values).max(axis=1, keepdims=True))[1]
+    step = np.ldexp(1.0, exponent - 24)
+    rounded = np.round(values / step) * step + 0.0  # no zero with a sign
+    return np.ascontiguousarray(rounded, dtype="<f8").tobytes()
 
 
 def _pooled_mean(values: xr.DataArray, count: xr.DataArray) -> Float64:
@@ -123,19 +154,19 @@ def token_pool(reference: xr.Dataset, shape: tuple[int, int], site: str, seed: i
     _check_complete(reference["activation"], shape)
     rng = np.random.default_rng(seed)
     reference = reference.sortby(["layer", "neuron"])
-    valid = valid_tokens(reference)
-    there = np.flatnonzero(valid.any(axis=1))
+    valid, names = valid_tokens(reference), _names(reference)
+    by_name = np.argsort(names, kind="stable")  # the pool is the same in whichever order the prompts are
+    there = by_name[valid[by_name].any(axis=1)]
     if not len(there):
         raise InputError("the reference has no tokens")
-    prompts = np.sort(rng.choice(there, min(_POOL_PROMPTS, len(there)), replace=False))
+    prompts = there[np.sort(rng.choice(len(there), min(_POOL_PROMPTS, len(there)), replace=False))]
     places = np.argwhere(valid[prompts])  # (token, 2): prompt among those drawn, token in it
     places = places[np.sort(rng.choice(len(places), min(_POOL_TOKENS, len(places)), replace=False))]
     cube = reference["activation"].transpose("prompt", "token", "layer", "neuron")
     values = np.concatenate(
         [_tokens(cube, int(p), places[places[:, 0] == i, 1]) for i, p in enumerate(prompts)]
     )
-    names = _names(reference)[prompts[places[:, 0]]]
-    return Pool(values, names)
+    return Pool(values, names[prompts[places[:, 0]]])
 
 
 def _names(reference: xr.Dataset) -> npt.NDArray[np.str_]:

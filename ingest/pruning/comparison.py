@@ -12,6 +12,7 @@ from ...store.arguments import whole_number
 from ...store.errors import InputError, InputTypeError
 from ...store.paradigm import Paradigm, as_paradigm
 from ...store.provenance import library_versions
+from ...store.selection import Selection
 from ..batches import batches
 from ..forward import score_tokens
 from ..held_out import held_out
@@ -76,7 +77,8 @@ def compare_pruned(
         raise InputTypeError(f"pruned must come from prune, or be its folder; got {type(pruned).__name__}")
     loaded = load_model(model, device=device)
     _check_origin(loaded, pruned)
-    paradigm = held_out(as_paradigm(paradigm), pruned.record["selected_on"], "pruned neurons")
+    selected = Selection.noted(pruned.record)
+    paradigm = held_out(as_paradigm(paradigm), selected, "pruned neurons")
     if by not in paradigm.table:
         raise InputError(f"the paradigm has no label {by!r}; it has {sorted(map(str, paradigm.table))}")
     token_id = tokenize(loaded, paradigm.table).token_id
@@ -113,7 +115,7 @@ def compare_pruned(
             "removed": pruned.record["removed"],
             "filled": pruned.record["filled"],
             "mask_digest": pruned.record["mask_digest"],
-            "selected_on": pruned.record["selected_on"] or [],
+            **(selected or Selection()).attrs,
             "paradigm_digest": paradigm.digest,
             "device": str(loaded.device),
             "model_identity": pruned.record["model"],

@@ -15,6 +15,7 @@ import xarray as xr
 from ... import _version
 from ...store.errors import InputError, MissingFileError
 from ...store.provenance import digest_bytes, now
+from ...store.selection import Selection
 from ..lesions.kinds import check_kind
 from ..lesions.masks import Mask, full_mask, read_mask
 from ..lesions.reference import mean_activation
@@ -140,7 +141,7 @@ def prune(
         "kept": [neurons.tolist() for neurons in kept],
         "compensate": compensate,
         "reference": None if reference is None else reference.attrs.get("manifest_digest", ""),
-        "selected_on": _selected_on(mask),
+        **_selection(mask),
         "actome": _version.__version__,
         "created": now(),
     }
@@ -182,10 +183,10 @@ def _shifts(mlps: Sequence[Mlp], removed: Bool, means: Float64) -> Float64:
     )
 
 
-def _selected_on(mask: Mask) -> list[str] | None:
-    """Prompts that selected the neurons; None where the mask does not say."""
-    attrs = mask.attrs if isinstance(mask, xr.DataArray) else {}
-    return [str(p) for p in attrs["selected_on"]] if "selected_on" in attrs else None
+def _selection(mask: Mask) -> dict[str, list[str] | None]:
+    """Say which prompts selected the neurons; ``selected_on`` is None where the mask does not say."""
+    selected = Selection.noted(mask.attrs) if isinstance(mask, xr.DataArray) else None
+    return {"selected_on": None} if selected is None else {**selected.attrs}
 
 
 def _save(pruned: PrunedModel, folder: Path) -> None:

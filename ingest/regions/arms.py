@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ...store.paradigm import Paradigm
 from ...store.provenance import library_versions, now
+from ...store.selection import joined_selection
 from ...store.unit_archive import Allocation, Field, Grid, UnitArchive
 from ..gradients import summed_loss
 from ..models import LoadedModel
@@ -90,7 +91,7 @@ class Training:
             {"n_scored": ("prompt", scored_tokens(self.read).sum(axis=1))},
             coords=coords,
             attrs={
-                "kind": "training", "selected_on": list(region.get("selected_on", [])),
+                "kind": "training", **joined_selection(region).attrs,
                 **({"derived_from": [digest]} if digest else {}),
                 "environment": library_versions(), "created": now(),
             },

@@ -1,14 +1,20 @@
-"""Random controls of a region: as many parameters of the same tensors, and where asked as large."""
+"""Random controls of a region: as many parameters of the same tensors, or as many of each size, or lines."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ...store.errors import InputError
 from ..controls import strata
+from ..parameters import as_rows
 from .lesions import Places
 
+Match = Literal["size", "magnitude", "lines"]
+MATCHES: Final[tuple[Match, ...]] = get_args(Match)
 _BINS = 64  # of |weight|, of which strata are made
 _SAMPLED = 2**16  # values that say where the bins of a tensor end
 Int = npt.NDArray[np.int64]
@@ -26,6 +32,8 @@ class Controls:
     made as for neurons (`ingest.controls.matched_controls`), of 64 bins of a tensor that are about equally
     full and do not depend on the region.
 
+    With ``match="lines"`` they are as many whole rows, or columns, of each tensor, any of them.
+
     Parameters
     ----------
     region
@@ -33,11 +41,20 @@ class Controls:
     weights
         The tensors.
     match
-        "size" or "magnitude".
+        "size", "magnitude" or "lines".
+
+    Raises
+    ------
+    InputError
+        Lines are asked for, and in some tensor the region is neither whole rows nor whole columns, nor a
+        single value.
     """
 
-    def __init__(self, region: Places, weights: Mapping[str, torch.Tensor], match: str) -> None:
+    def __init__(self, region: Places, weights: Mapping[str, torch.Tensor], match: Match) -> None:
         self._region, self._weights = region, weights
+        self._lines: dict[str, _Lines] = {}
+        if match == "lines":
+            self._lines = {name: _Lines.of(own, weights[name], name) for name, own in region.items()}
         self._ends: dict[str, Float32] = {}  # the largest |weight| of each stratum but the last
         if match == "magnitude":
             self._ends = {name: _ends(weights[name], own) for name, own in region.items()}
@@ -47,12 +64,48 @@ class Controls:
         out = {}
         for number, (name, own) in enumerate(self._region.items()):
             rng, tensor = np.random.default_rng([*seed, number]), self._weights[name]
-            if name in self._ends:
+            if name in self._lines:
+                places = self._lines[name].draw(rng)
+            elif name in self._ends:
                 places = _stratified(tensor, own, self._ends[name], rng)
             else:
                 places = rng.choice(tensor.numel(), len(own), replace=False, shuffle=False)
             out[name] = np.sort(places)
         return out
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """So many rows, columns or, where `along` is "value", values of a tensor (row, column)."""
+
+    along: str
+    n: int
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, own: Int, tensor: torch.Tensor, name: str) -> "_Lines":
+        n_rows, n_columns = as_rows(tensor.detach()).shape
+        rows, columns = np.unique(own // n_columns), np.unique(own % n_columns)
+        for along, lines, length in (("row", rows, n_columns), ("column", columns, n_rows)):
+            if len(own) == len(lines) * length:
+                return cls(along, len(lines), (n_rows, n_columns))
+        if len(own) == 1:
+            return cls("value", 1, (n_rows, n_columns))
+        raise InputError(
+            f"match='lines' needs whole rows, whole columns or a single value of a tensor; of {name} the "
+            f"region is {len(own)} values in {len(rows)} rows and {len(columns)} columns; use match='size'"
+        )
+
+    def draw(self, rng: np.random.Generator) -> Int:
+        """Draw as many others of the same kind, any of them."""
+        n_rows, n_columns = self.shape
+        of = {"row": n_rows, "column": n_columns, "value": n_rows * n_columns}[self.along]
+        lines = rng.choice(of, self.n, replace=False, shuffle=False)
+        if self.along == "row":
+            return (lines[:, None] * n_columns + np.arange(n_columns)).ravel()
+        if self.along == "column":
+            return (np.arange(n_rows)[:, None] * n_columns + lines).ravel()
+        return np.asarray(lines)
 
 
 def magnitudes(tensor: torch.Tensor, places: Int) -> Float32:

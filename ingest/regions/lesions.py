@@ -50,7 +50,7 @@ def region_lesion(
         "zero"; "reset": the values that `other` has there; "scale": times `amount`; "noise": plus
         Gaussian noise of `amount` times the standard deviation of the tensor; "swap": each value
         changes places with one outside of the region, drawn in the same tensor, so that the values of
-        the tensor as a whole stay the same.
+        the tensor as a whole stay the same; the region is at most half of it.
     amount
         For "scale" and "noise".
     other
@@ -66,13 +66,16 @@ def region_lesion(
     Raises
     ------
     InputError, InputTypeError
-        The region does not fit the model, or the kind lacks what it needs.
+        The region does not fit the model, the kind lacks what it needs, or more than half of a tensor is
+        to be swapped.
     """
     check_kind(kind, amount, other)
     seed = whole_number(seed, "seed", least=0)
     places = places_of(region)
     loaded = load_model(model)
     check_places(loaded.module, region)
+    if kind == "swap":
+        check_swap(loaded.module, places)
     source = values_of(other, loaded, seed)
     with changed(loaded.module, places, kind, amount, source, seed):
         yield loaded.module
@@ -143,6 +146,22 @@ def check_places(module: nn.Module, region: xr.DataTree | Mapping[str, Any]) -> 
             raise InputError(f"the region of {name} has shape {tuple(shape)}, the tensor {expected}")
 
 
+def check_swap(module: nn.Module, places: Places) -> None:
+    """Refuse a region of which some values would find no place outside to go to.
+
+    Raises
+    ------
+    InputError
+        It is more than half of a tensor.
+    """
+    for tensor, name, own in _by_tensor(module, places):
+        if 2 * len(own) > tensor.numel():
+            raise InputError(
+                f"kind='swap' exchanges a region with places outside of it, and of {name} the region is more "
+                f"than half: {len(own)} of {tensor.numel()} values; swap a smaller one, or use another kind"
+            )
+
+
 def values_of(other: Any, loaded: LoadedModel, seed: int) -> dict[str, torch.Tensor]:
     """Parameters of the model from which a region is reset, by every name; {} where there is none."""
     if other is None:
@@ -200,8 +219,7 @@ def _exchanged(own: npt.NDArray[np.int64], size: int, rng: np.random.Generator) 
     outside = np.ones(size, dtype=bool)
     outside[own] = False
     others = rng.permutation(np.flatnonzero(outside))
-    n = min(len(own), len(others))
-    return np.concatenate([rng.permutation(own)[:n], others[:n]])
+    return np.concatenate([rng.permutation(own), others[: len(own)]])
 
 
 def _new_values(

@@ -1,5 +1,7 @@
 """The losses of texts under a model as it is now, whatever was done to its parameters."""
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,7 +12,7 @@ from ..forward import score_tokens
 from ..models import LoadedModel
 from ..tokens import Tokens, tokenize
 
-_BATCH_TOKENS = 4096
+BATCH_TOKENS: Final = 4096  # on every device: the numbers stay the same
 
 
 def check_scorable(model: LoadedModel) -> None:
@@ -32,7 +34,7 @@ def scorable_tokens(model: LoadedModel, paradigm: Paradigm) -> Tokens:
 def score_all(model: LoadedModel, tokens: Tokens) -> npt.NDArray[np.float32]:
     """Score every token by the model as it is now: (prompt, token) nats, NaN on the first and on padding."""
     out = np.full(tokens.token_id.shape, np.nan, dtype=np.float32)
-    for rows in batches(tokens.n_tokens, _BATCH_TOKENS):
+    for rows in batches(tokens.n_tokens, BATCH_TOKENS):
         logprob = score_tokens(model, tokens.token_id[rows])
         out[rows, : logprob.shape[1]] = logprob
     return out

@@ -15,8 +15,10 @@ from ...store.errors import InputError, InputTypeError
 from ...store.location import Location
 from ...store.paradigm import Paradigm, as_paradigm
 from ...store.provenance import library_versions, now
+from ...store.selection import Selection, joined_selection
 from ...store.unit_archive import Allocation, Field, Grid, UnitArchive, check_place, make_units
 from ..held_out import held_out
+from ..labels import check_labels
 from ..models import LoadedModel, ModelLike, load_model
 from ..parameters import as_rows, parameters_by_name
 from ..tokens import Tokens
@@ -65,8 +67,8 @@ def sweep(
     Raises
     ------
     InputError, InputTypeError
-        A place is not in the model; no factor; no prompt is left, or none has a second token; `out` cannot
-        be written or holds something else.
+        A place is not in the model; no factor; no prompt is left, or none has a second token; a label of
+        the prompts has a name that the result needs; `out` cannot be written or holds something else.
 
     Warns
     -----
@@ -82,7 +84,9 @@ def sweep(
         raise InputError(f"factors must be at least one number, each once; got {list(factors)}")
     location = Location.of(out)
     check_place(location, "region_sweep", "sweeps")
-    paradigm = held_out(as_paradigm(paradigm), places.attrs.get("selected_on"), "places")
+    paradigm = as_paradigm(paradigm)
+    check_labels(paradigm, "region_sweep", _columns(places))
+    paradigm = held_out(paradigm, Selection.noted(places.attrs), "places")
     loaded = load_model(model, device=device)
     check_scorable(loaded)
     names, spots = _spots(loaded.module, places)
@@ -149,7 +153,7 @@ class _Sweep:
             | {name: ("place", values.to_numpy()) for name, values in _columns(self.places).items()},
             attrs={
                 "kind": "region_sweep", "along": self.places.attrs.get("along", ""),
-                "selected_on": list(self.places.attrs.get("selected_on", [])),
+                **joined_selection(self.places.attrs).attrs,
                 **({"derived_from": [source]} if source else {}),
                 "environment": library_versions(), "created": now(),
             },

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 import xarray as xr
@@ -11,14 +12,18 @@ from ...store.arguments import real_number, whole_number
 from ...store.errors import InputError
 from ...store.location import Location
 from ...store.paradigm import Paradigm, as_paradigm
+from ...store.selection import Selection
 from ...store.unit_archive import check_place, make_units
 from ..held_out import held_out
+from ..labels import OF_PROBE, check_labels
 from ..models import ModelLike, load_model
 from .arms import ARMS, Arm, Settings, Training
 from .lesions import check_places, places_of
 from .losses import check_scorable, scorable_tokens
 from .probe import Probe
-from .scores import regions_digest
+from .targets import regions_digest
+
+DTYPE: Final = "float32"  # of the weights: in fewer bits small updates would be rounded away
 
 
 def train_frozen(
@@ -53,7 +58,7 @@ def train_frozen(
     Parameters
     ----------
     model, device, progress
-        As for `record`. In float32.
+        As for `record`, in float32: a model that is loaded here is, whatever its files are in.
     paradigm
         The texts by which every condition is followed. Those that selected the region, and texts that are
         trained on, are left out.
@@ -92,7 +97,8 @@ def train_frozen(
     ------
     InputError, InputTypeError
         The region does not fit the model, or is more than one; a value is not allowed; the model is not in
-        float32; no prompt is left; `out` cannot be written or holds something else.
+        float32; no prompt is left, or a label of theirs has a name that the result needs; `out` cannot be
+        written or holds something else.
 
     Warns
     -----
@@ -108,15 +114,14 @@ def train_frozen(
     places = places_of(region)
     location = Location.of(out)
     check_place(location, "training", "results of training")
-    trained_on = as_paradigm(texts)
-    evaluated = _evaluated(
-        held_out(as_paradigm(paradigm), region.dataset.attrs.get("selected_on"), "regions"), trained_on
-    )
+    paradigm, trained_on = as_paradigm(paradigm), as_paradigm(texts)
+    check_labels(paradigm, "training", () if probe is None else OF_PROBE)
+    evaluated = _evaluated(held_out(paradigm, Selection.noted(region.attrs), "regions"), trained_on)
     asked = None if probe is None else as_paradigm(probe)
-    loaded = load_model(model, device=device)
+    loaded = load_model(model, device=device, dtype=DTYPE)
     check_scorable(loaded)
     check_places(loaded.module, region)
-    _check_precision(loaded.module)
+    check_trainable(loaded.module)
     inputs = {
         **loaded.identity(), "device": loaded.device.type,
         "paradigm_digest": evaluated.digest, "texts_digest": trained_on.digest,
@@ -141,7 +146,14 @@ def _check_arms(arms: Sequence[str], settings: Settings) -> None:
         raise InputError(f"learning_rate must be above 0 and weight_decay 0 or more, got {rate} and {decay}")
 
 
-def _check_precision(module: nn.Module) -> None:
+def check_trainable(module: nn.Module) -> None:
+    """Refuse a model whose weights are too coarse for the updates of a training.
+
+    Raises
+    ------
+    InputError
+        They are not in float32.
+    """
     kinds = {p.dtype for p in module.parameters()}
     if kinds != {torch.float32}:
         raise InputError(

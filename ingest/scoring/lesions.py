@@ -10,6 +10,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from ...store.errors import InputError, InputTypeError
+from ...store.seeds import seed_of
+from ...store.selection import Selection, joined_selection
 from ..controls import (
     layer_mismatch,
     least_selective,
@@ -80,12 +82,13 @@ def list_lesions(
 ) -> list[Lesion]:
     """List every lesion: the baseline, then each target at each dose, followed by its controls.
 
-    A control has the same neurons at every dose.
+    A control has the same neurons at every dose, and whichever networks are beside its own.
     """
     shape = next(iter(targets.values())).shape
     lesions = [Lesion("baseline", "", np.zeros(shape, dtype=bool), mismatches=_no_control(float("nan")))]
-    for k, (name, target) in enumerate(targets.items()):
-        draws = matched_controls(target, magnitude, controls, np.random.default_rng([seed, k]))
+    for name, target in targets.items():
+        rng = np.random.default_rng(seed_of(seed, "controls", name))
+        draws = matched_controls(target, magnitude, controls, rng)
         least = None if selectivity is None else least_selective(target, selectivity[name])
         for dose in doses:
             lesions.append(Lesion("target", name, target, dose, mismatches=_no_control(0.0)))
@@ -117,6 +120,7 @@ def as_networks(masks: Any) -> Networks:
     if isinstance(masks, Mapping):
         if not masks:
             raise InputError("masks must name at least one network, got none")
+        _check_names([str(name) for name in masks])
         return {
             str(name): read_mask(m) if isinstance(m, (str, os.PathLike)) else m for name, m in masks.items()
         }
@@ -131,12 +135,16 @@ def as_networks(masks: Any) -> Networks:
         name = str(masks.coords["network"].item()) if "network" in masks.coords else "network"
         masks = masks.drop_vars("network", errors="ignore").expand_dims(network=[name])
     names = [str(n) for n in masks["network"].to_numpy()]
-    if len(set(names)) < len(names):
-        raise InputError(f"the names of the networks must differ, got {names}")
+    _check_names(names)
     if not names:
         raise InputError("masks must hold at least one network, got none")
     found: xr.DataArray = masks
     return found
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise InputError(f"the names of the networks must differ, got {list(names)}")
 
 
 def spread(masks: Networks, shape: tuple[int, int], site: str) -> dict[str, Bool]:
@@ -148,13 +156,15 @@ def spread(masks: Networks, shape: tuple[int, int], site: str) -> dict[str, Bool
     return {name: full_mask(mask, *shape, site) for name, mask in zip(names, single, strict=True)}
 
 
-def selected_on(masks: Networks) -> set[str] | None:
-    """Return the prompts that took part in selecting a network; None where one does not say."""
-    parts = masks.values() if isinstance(masks, Mapping) else [masks]
-    known = [getattr(part, "attrs", {}).get("selected_on") for part in parts]
-    if any(prompts is None for prompts in known):
-        return None
-    return {str(p) for prompts in known if prompts is not None for p in prompts}
+def selection_of(masks: Networks) -> tuple[Selection | None, list[str]]:
+    """Return the prompts that selected networks, None if no mask says, and the names of masks that do not."""
+    parts = masks if isinstance(masks, Mapping) else {"": masks}
+    attrs = {name: getattr(part, "attrs", {}) for name, part in parts.items()}
+    silent = [name for name, noted in attrs.items() if Selection.noted(noted) is None]
+    if len(silent) == len(parts):
+        return None, []
+    selected = joined_selection(*attrs.values())
+    return Selection(tuple(sorted(selected.prompts))), silent
 
 
 def selectivity_maps(

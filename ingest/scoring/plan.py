@@ -12,9 +12,10 @@ import xarray as xr
 from ..._version import __version__
 from ...store.errors import InputError
 from ...store.paradigm import Paradigm
-from ...store.provenance import digest_bytes, digest_json, library_versions, now
+from ...store.provenance import digest_bytes, library_versions, now
 from ...store.unit_archive import Allocation, Field, Grid
 from ..batches import fitting_batch_tokens
+from ..completion import check_room
 from ..forward import Sampling, end_tokens
 from ..lesions.change import Change
 from ..lesions.kinds import Kind
@@ -171,7 +172,9 @@ class ScorePlan:
         if len(doses) > 1:
             dose = [float("nan") if x.dose is None else x.dose for x in lesions]
             coords["dose"] = ("lesion", dose)
-            names = [n if x.dose is None else f"{n}@{x.dose:g}" for n, x in zip(names, lesions, strict=True)]
+            names = [
+                n if x.dose is None else f"{n}@{_short(x.dose)}" for n, x in zip(names, lesions, strict=True)
+            ]
         coords["lesion"] = np.array(names, dtype=object)
         shown: dict[str, Any] = {
             "network": (("lesion", "layer", "neuron"), np.stack([x.network for x in lesions]))
@@ -201,8 +204,16 @@ class ScorePlan:
             "actome": __version__,
         }
 
-    def inputs(self, reference: xr.Dataset | None, doses: tuple[float | None, ...]) -> dict[str, Any]:
-        """Everything that decides the numbers; compared when a scoring goes on."""
+    def inputs(self, reference: Mapping[str, Any], doses: tuple[float | None, ...]) -> dict[str, Any]:
+        """Everything that decides the numbers; compared when a scoring goes on.
+
+        Parameters
+        ----------
+        reference
+            Its identity, from `reference_identity`; nothing where there is none.
+        doses
+            All amounts.
+        """
         asked = self.asked
         networks = np.packbits(np.stack([x.network for x in self.lesions]))
         return {
@@ -211,12 +222,13 @@ class ScorePlan:
             "paradigm_digest": self.paradigm.digest,
             "lesions_digest": digest_bytes(networks.tobytes()),
             "networks": list(dict.fromkeys(x.target for x in self.lesions if x.target)),
-            "reference": None if reference is None else _reference_identity(reference),
+            "reference": None,
+            **reference,
             "site": self.site,
             "kind": self.kind,
             "amount": doses[0] if len(doses) == 1 else list(doses),
             "keep_only": self.keep_only,
-            "controls": sum(x.control_kind == "matched" for x in self.lesions),
+            "controls": 1 + max(x.draw for x in self.lesions),  # of each network
             "least_selective": any(x.control_kind == "least_selective" for x in self.lesions),
             "untrained": asked.untrained,
             "readings": list(asked.readings),
@@ -224,13 +236,14 @@ class ScorePlan:
             "sampling": None if asked.sampling is None else vars(asked.sampling),
             "end_tokens": None if asked.sampling is None else end_tokens(self.model),
             "seed": self.seed,
+            "draws": "by name",  # of a prompt or a network; in archives without this, by number
         }
 
 
-def _reference_identity(reference: xr.Dataset) -> dict[str, Any]:
-    """Say what was recorded, and which prompts of it are looked at."""
-    ids = [str(p) for p in reference["prompt"].to_numpy()]
-    return {"recording": reference.attrs.get("manifest_digest"), "prompts_digest": digest_json(ids)}
+def _short(dose: float) -> str:
+    """Return a number as text that no other has: six digits, or as many as it takes."""
+    text = f"{dose:g}"
+    return text if float(text) == dose else repr(dose)
 
 
 def check_scorable(model: LoadedModel, tokens: Tokens, asked: Asked) -> None:
@@ -248,11 +261,5 @@ def check_scorable(model: LoadedModel, tokens: Tokens, asked: Asked) -> None:
         raise InputError(
             "no prompt has a second token, so there is no prediction to score; give longer texts"
         )
-    sampling = asked.sampling
-    if sampling is not None and model.context is not None:
-        longest = int(tokens.n_tokens.max()) + sampling.max_new_tokens
-        if longest > model.context:
-            raise InputError(
-                f"the longest prompt has {longest} tokens with {sampling.max_new_tokens} new ones, the "
-                f"model's context {model.context}; shorten the prompts or ask for fewer"
-            )
+    if asked.sampling is not None:
+        check_room(model, tokens, asked.sampling)

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..batches import batches
-from ..forward import Generation
+from ..completion import complete
 from ..lesions.change import Target, changed
-from ..lesions.draws import ByPrompt, InOrder
+from ..lesions.draws import ByPrompt, Continued
 from .choices import NOT_ASKED, parse_answer
 from .passes import PromptBatch, Subject
 from .plan import ScorePlan
@@ -83,7 +83,7 @@ class UnitScorer:
                     PromptBatch(
                         subject,
                         token_id[rows],
-                        ByPrompt(self.plan.seed, numbers[rows].tolist(), [names[i] for i in numbers[rows]]),
+                        ByPrompt(self.plan.seed, [names[i] for i in numbers[rows]]),
                     ),
                 )
                 for rows in groups
@@ -139,17 +139,13 @@ class UnitScorer:
         if sampling is None:
             return
         tokens = self.plan.tokens.token_id[prompts]
-        lengths = (tokens != -1).sum(axis=1) + sampling.max_new_tokens
-        for rows in batches(lengths, self.batch_tokens):
-            numbers = (rows + prompts.start).tolist()
-            draws = InOrder(self.plan.seed, numbers[0])
+        n_tokens = (tokens != -1).sum(axis=1)
+        for rows in batches(n_tokens + sampling.max_new_tokens, self.batch_tokens):
+            names = self.plan.table["prompt"].iloc[rows + prompts.start].tolist()
+            draws = Continued(self.plan.seed, names, n_tokens[rows].tolist())
             with changed(subject.taps, subject.change, target, draws):
-                generation = Generation(subject.model, tokens[rows], numbers, sampling)
-                while not generation.is_over:
-                    generation.step()
-            for row, ids in zip(rows, generation.result().token_id, strict=True):
-                kept = ids[ids != -1].tolist()
-                yield int(row), str(subject.model.tokenizer.decode(kept, skip_special_tokens=True))
+                texts = complete(subject.model, tokens[rows], names, sampling)
+            yield from zip(rows.tolist(), texts, strict=True)
 
     def _untrained(
         self,

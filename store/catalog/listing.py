@@ -239,7 +239,7 @@ class Catalog(Mapping[str, Entry]):
             try:
                 source["metadata"] = {**stored_metadata(path), **metadata}
             except StorageError as error:
-                raise StorageError(f"{error}; or give look=False to enter it unseen") from error
+                raise StorageError(f"{error}; or give look=False to enter it unseen (--no-look)") from error
             listed = Listed.of(name, read_entry(name, source, origin.file), origin)
         self._put(name, listed)
 

@@ -102,7 +102,7 @@ def _check_values(chain: Chain, storage: np.dtype[Any]) -> None:
                     raise InputError(
                         f"{source.location} holds {part[beyond][0]} at prompt {prompt!r}, site {site!r}, "
                         f"layer {layer}; {storage} ends at {limit:g}: keep such values at that with "
-                        "clip=True, or choose a wider type"
+                        "clip=True (--clip), or choose a wider type"
                     )
 
 

@@ -88,7 +88,7 @@ def _new_rows(sources: Sequence[Finished], duplicates: Duplicates) -> tuple[Rows
         rows.append(new)
     if clashes:
         hint = (
-            "give them other ids, or skip those that are the same with duplicates='skip'"
+            "give them other ids, or skip those that are the same with duplicates='skip' (--duplicates skip)"
             if duplicates == "refuse"
             else "their labels or tokens differ, so none can be skipped; give them other ids"
         )

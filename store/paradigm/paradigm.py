@@ -14,7 +14,7 @@ from ..provenance import digest_json
 from ..yaml import describe, read_mapping
 from .design import Design, lay_out
 from .prompts import PromptDataset, PromptFile
-from .tables import check_columns, check_unique, integer_column, label_column, name_column
+from .tables import TABLES, check_columns, check_unique, integer_column, label_column, name_column
 from .template import Template, columns_of, fill
 
 SHIPPED = Path(__file__).parents[2] / "paradigms"
@@ -125,6 +125,7 @@ class Paradigm:
             needs the package `datasets`.
         """
         path = _find(Path(path))
+        _refuse_table(path)
         content, text = read_mapping(path, "paradigm")
         try:
             document = _Document.model_validate(content)
@@ -202,6 +203,15 @@ def _find(path: Path) -> Path:
     return shipped
 
 
+def _refuse_table(path: Path) -> None:
+    """Refuse prompts alone: which name and licence they have, a paradigm says."""
+    if path.suffix.lower() in TABLES and path.is_file():
+        raise InputError(
+            f"{path} is a table of prompts; write a paradigm beside it, a YAML with the lines "
+            f"`name: {path.stem}` and `prompts: {{file: {path.name}}}`, and give that"
+        )
+
+
 def _normalise(table: pd.DataFrame) -> pd.DataFrame:
     """Check the columns and complete the labels; -1 stands for an unknown block."""
     table = table.rename(columns=str).rename(columns={"id": "prompt"}).reset_index(drop=True)
@@ -210,9 +220,9 @@ def _normalise(table: pd.DataFrame) -> pd.DataFrame:
     if "text" not in table:
         raise InputError(f"prompts need a column 'text', got {list(table.columns)}")
     check_columns(list(table.columns), _LABELS)
-    bad = [i for i, t in enumerate(table["text"]) if not (isinstance(t, str) and t)]
+    bad = [i for i, t in enumerate(table["text"]) if not (isinstance(t, str) and t.strip())]
     if bad:
-        raise InputError(f"prompts {bad[:5]} have no text; every prompt needs a non-empty string")
+        raise InputError(f"prompts {bad[:5]} have no text; every prompt needs one that is not blank")
     table["condition"] = name_column(table["condition"], "condition") if "condition" in table else "all"
     for column, default in (("block", -1), ("run", 0)):
         table[column] = integer_column(table[column], column) if column in table else default

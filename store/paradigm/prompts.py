@@ -10,7 +10,7 @@ import pandas as pd
 import pydantic
 
 from ..errors import ActomeError, InputError, MissingDependencyError, MissingFileError
-from .tables import read_table
+from .tables import number_column, read_table
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _COMPLETED = {"prompt", "condition", "block", "run"}  # columns that a paradigm has in any case
@@ -23,9 +23,13 @@ class PromptFile(pydantic.BaseModel, extra="forbid", frozen=True):
     ----------
     file
         Its path; a relative one starts at the paradigm's folder.
+    numbers
+        Columns that hold numbers, for a design to take as such. A csv holds text alone, so that a column of
+        it is otherwise a label whose every value is a category.
     """
 
     file: str
+    numbers: tuple[str, ...] = ()
 
     def read(self, folder: Path) -> pd.DataFrame:
         """Read the table.
@@ -38,9 +42,16 @@ class PromptFile(pydantic.BaseModel, extra="forbid", frozen=True):
         Raises
         ------
         MissingFileError, InputError, MissingDependencyError
-            It is not there, or is not what its name says.
+            It is not there, or is not what its name says; a column of `numbers` is not there, or holds
+            something else.
         """
-        return read_table(folder / self.file, "prompt file", lines=True)
+        table = read_table(folder / self.file, "prompt file", lines=True)
+        unknown = [c for c in self.numbers if c not in table]
+        if unknown:
+            raise InputError(
+                f"`numbers` names unknown column {unknown[0]!r}; prompt file {self.file} has {list(table)}"
+            )
+        return table.assign(**{c: number_column(table[c], c) for c in self.numbers})
 
 
 class PromptDataset(pydantic.BaseModel, extra="forbid", frozen=True):

@@ -12,6 +12,8 @@ import pandas as pd
 from ..errors import InputError, MissingFileError
 from ..schema import ROOT, SITE, SITES, SUMMARY
 
+TABLES = (".csv", ".txt", ".jsonl", ".parquet")  # endings of files of prompts
+
 _RECORDED = {v.name for v in (*ROOT, *SITE, *SUMMARY)} | {"token", *SITES}
 
 
@@ -53,9 +55,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
         except pd.errors.ParserWarning as error:
             raise ValueError("a row has more fields than the header names") from error
+    table = table.rename(columns=str.strip)  # of ``text, condition`` the blank belongs to the comma
+    if table.columns.has_duplicates:
+        raise ValueError("two columns have one name")
+    return table
 
 
 def _read_txt(path: Path) -> pd.DataFrame:
@@ -90,19 +96,26 @@ def check_columns(columns: Sequence[str], allowed: Sequence[str]) -> None:
     reserved = sorted((_RECORDED - set(allowed)) & set(columns))
     if reserved:
         raise InputError(f"columns {reserved} are reserved for what is recorded; rename them")
-    unfit = [c for c in columns if not c or "/" in c or c.startswith((".", "__"))]
+    unfit = [c for c in columns if not c or c != c.strip() or "/" in c or c.startswith((".", "__"))]
     if unfit:
         raise InputError(
-            f"columns {unfit} cannot name an array: no '/', no '.' or '__' in front; rename them"
+            f"columns {unfit} cannot name an array: no '/', no blank around, no '.' or '__' in front; "
+            "rename them"
         )
 
 
 def name_column(values: "pd.Series[Any]", column: str) -> "pd.Series[Any]":
-    """Return text that no row can do without."""
+    """Return text that no row can do without, and that no one mistakes for another."""
     missing = [i for i, v in enumerate(values) if _is_missing(v) or v == ""]
     if missing:
         raise InputError(f"rows {missing[:5]} have no {column!r}; give one to every prompt or to none")
-    return values.map(str).astype(object)
+    names = values.map(str).astype(object)
+    padded = [name for name in names.unique() if name != name.strip()]
+    if padded:
+        raise InputError(
+            f"{column} {padded[0]!r} has blanks around it; take them out, in a csv also behind the commas"
+        )
+    return names
 
 
 def check_unique(prompts: "pd.Series[Any]") -> None:
@@ -121,6 +134,18 @@ def integer_column(values: "pd.Series[Any]", column: str) -> "pd.Series[Any]":
     if values.dtype.kind == "f" and (whole != values).any():
         raise InputError(f"column {column!r} must hold whole numbers, got {values[whole != values].iloc[0]}")
     return whole
+
+
+def number_column(values: "pd.Series[Any]", column: str) -> "pd.Series[Any]":
+    """Return numbers, read from text where they are text: floats, as designs take whole numbers for names."""
+    numbers = pd.to_numeric(values, errors="coerce").astype("float64")
+    bad = np.flatnonzero(~np.isfinite(numbers.to_numpy()))
+    if len(bad):
+        shown = [values.iloc[i] for i in bad[:5]]
+        raise InputError(
+            f"column {column!r} must hold a number in every row; rows {bad[:5].tolist()} hold {shown}"
+        )
+    return numbers
 
 
 def label_column(values: "pd.Series[Any]") -> "pd.Series[Any]":

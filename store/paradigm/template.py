@@ -61,7 +61,7 @@ def fill(table: pd.DataFrame, template: Template) -> pd.DataFrame:
         _filled(parsed[row["condition"]], row) if row["condition"] in parsed else row["text"]
         for row in table.to_dict("records")
     ]
-    empty = [i for i, text in enumerate(texts) if not text]
+    empty = [i for i, text in enumerate(texts) if not text.strip()]
     if empty:
         raise InputError(f"the template leaves prompts {empty[:5]} without text")
     return table.assign(text=pd.Series(texts, index=table.index, dtype=object))

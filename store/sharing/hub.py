@@ -115,7 +115,7 @@ def _check_sizes(files: dict[str, Path]) -> None:
         if os.path.getsize(path) > _MOST_BYTES:
             raise InputError(
                 f"{name} has {os.path.getsize(path):,} bytes, and the Hub takes {_MOST_BYTES:,} in one file; "
-                "export it in parts (layers=, conditions=), or with dtype='float16'"
+                "export it in parts (layers=, conditions=), or with dtype='float16' (--dtype float16)"
             )
 
 

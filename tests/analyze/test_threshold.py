@@ -12,8 +12,8 @@ from statsmodels.stats.multitest import multipletests
 from actome.analyze.contrasts import compute_contrast
 from actome.analyze.glm import fit_glm
 from actome.analyze.permutation import permutation_test
-from actome.analyze.threshold import P, Top, Z, threshold, top_fraction
-from actome.store.errors import ActomeError
+from actome.analyze.threshold import P, Top, Z, read_control, threshold, top_fraction
+from actome.store.errors import ActomeError, InputError
 from actome.store.phantom import phantom
 
 METHODS = {"fdr": "fdr_bh", "by": "fdr_by", "bonferroni": "bonferroni"}
@@ -282,3 +282,38 @@ def test_top_fraction__keeps_the_largest(values, fraction):
     assert not mask[~usable].any()
     if mask.any() and (usable & ~mask).any():
         assert values[mask].min() >= values[usable & ~mask].max()
+
+
+def test_threshold__says_how_many_neurons_have_no_value():
+    ds = phantom(n_prompts=6, n_tokens=(2, 5), n_layers=2, n_neurons=20, seed=1)
+    ds["activation"][{"layer": 1, "neuron": 4}] = 0.0  # never varies, which is no lack
+    contrast = compute_contrast(fit_glm(ds), "a - b")
+    assert not threshold(contrast).isel(layer=1, neuron=4)
+    for neuron, value in ((3, np.nan), (7, np.inf)):
+        ds["activation"][{"prompt": 2, "token": 0, "layer": 0, "neuron": neuron}] = value
+    contrast = compute_contrast(fit_glm(ds), "a - b")
+    with np.errstate(invalid="ignore"), pytest.warns(UserWarning, match="2 of 40 neurons have no value"):
+        mask = threshold(contrast, control=Top(0.9))
+    assert not mask.values[0, [3, 7]].any()
+
+
+@pytest.mark.parametrize("control", ["fdr", "by", "bonferroni", "maxt", P(0.001), Z(3.1), Top(0.01)])
+def test_read_control__reads_names_and_what_results_keep(control):
+    assert read_control(control if isinstance(control, str) else repr(control)) == control
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("FDR", "the control is fdr, by, .* got 'FDR'"),
+        ("Top", r"or Top\(0.01\), got 'Top'"),
+        ("OfMaximum(0.5)", "the control is"),
+        ("Top(a)", "the control is"),
+        ("Z(1, 2)", "the control is"),
+        ("Z(nan)", "Z takes a positive number"),
+        ("P(5)", "P must lie between 0 and 1, got 5"),
+    ],
+)
+def test_read_control__refuses(text, message):
+    with pytest.raises(InputError, match=message):
+        read_control(text)

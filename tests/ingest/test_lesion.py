@@ -94,6 +94,10 @@ def test_lesion__a_labelled_mask_goes_by_its_numbers(model, phantom):
         (np.zeros((3, 64), bool), {"kind": "burn"}, InputError, "kind must be one of"),
         (np.zeros((3, 64), bool), {"kind": "scale"}, InputError, "needs `amount`"),
         (np.zeros((3, 64), bool), {"kind": "mean"}, InputError, "needs `reference`"),
+        (np.zeros((3, 64), bool), {"seed": -1}, InputError, "seed must be at least 0"),
+        (np.zeros((3, 64), bool), {"seed": 0.5}, InputTypeError, "seed must be a whole number"),
+        (np.zeros((3, 64), bool), {"keep_only": 2}, InputTypeError, "keep_only must be True or False"),
+        (np.zeros((3, 64), bool), {"kind": "add", "amount": np.nan}, InputError, "must be a finite number"),
     ],
 )
 def test_lesion__what_does_not_fit_is_refused(model, mask, options, error, message):

@@ -101,6 +101,23 @@ def test_score__other_prompts_of_the_reference_are_another_call(model, phantom, 
         actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks, controls=1, reference=half)
 
 
+@pytest.mark.parametrize("kind", ["mean", "resample"])
+def test_score__a_reference_that_was_changed_is_another_call(model, phantom, masks, tmp_path, kind):
+    """Its digest and its prompts are the same, or it has no digest."""
+    few = phantom.paradigm.select(run=0)
+    ds = actome.record(model, few, tmp_path / "r.zarr", index=False)
+    for name, first in (("recording", ds), ("memory", ds.load().drop_attrs())):
+        options = {"kind": kind, "controls": 0}
+        out = tmp_path / f"{name}.zarr"
+        scores = actome.score(model, few, out, masks, reference=first, **options)
+        again = actome.score(model, few, out, masks, reference=first.copy(deep=True), **options)
+        xr.testing.assert_identical(again.compute(), scores.compute())
+        doubled = first.assign(activation=first["activation"] * 2)
+        for changed in (first.isel(token=slice(0, 2)), doubled):
+            with pytest.raises(InputError, match=r"holds other scores \(reference_values_digest"):
+                actome.score(model, few, out, masks, reference=changed, **options)
+
+
 def test_score__one_selected_network_keeps_its_name(model, phantom, masks, tmp_path):
     scores = actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks.sel(network="b"), controls=0)
     assert scores["lesion"].values.tolist() == ["baseline", "b/target"]
@@ -131,7 +148,7 @@ def test_score__networks_of_another_site_are_refused(model, phantom, tmp_path):
     ds = actome.record(model, phantom.paradigm, tmp_path / "r.zarr", sites=["residual"], dtype="float32")
     train = ds.isel(prompt=np.flatnonzero(ds.run < 2))
     glm = actome.threshold(actome.compute_contrast(actome.fit_glm(train), "a - b"))
-    ica = actome.networks(actome.group_ica(train, n_components=2, n_runs=1))
+    ica = actome.networks(actome.group_ica(train, n_components=2, n_runs=1), actome.Z(1.5))
     for masks in (glm, ica):
         with pytest.raises(InputError, match="the mask is of the site 'residual', the lesion of 'mlp'"):
             actome.score(model, phantom.paradigm, tmp_path / "s.zarr", masks, controls=0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from actome.store import schema
 from actome.store.archive import open as open_recording
-from actome.store.archive import save
+from actome.store.archive import open_so_far, save
 from actome.store.errors import InputError, InputTypeError, MissingFileError
 from actome.store.integrity import verify
 from actome.store.location import Location
@@ -132,12 +132,14 @@ def test_open__only_recorded_prompts(tiny, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"units \[1, 4\] are not recorded yet"):
         save(tiny, tmp_path / "r.zarr")
     kept = [0, 1, 4, 5, 6, 7, 10, 11]
-    ds = open_recording(tmp_path / "r.zarr")
+    with pytest.warns(UserWarning, match="^only 8 of 12 prompts of r are recorded; remove it and save"):
+        ds = open_recording(tmp_path / "r.zarr")
+    assert ds.attrs["unfinished"] == "8 of 12 prompts of r"
     assert ds["prompt"].to_numpy().tolist() == tiny["prompt"].to_numpy()[kept].tolist()
     assert same_bits(ds["activation"], tiny["activation"].isel(prompt=kept))
     assert same_bits(ds["token_id"], tiny["token_id"].isel(prompt=kept))
     assert ds["activation"].chunks[0] == (2,) * 4
-    means = open_recording(tmp_path / "r.zarr", level="prompt")
+    means = open_so_far(tmp_path / "r.zarr", level="prompt")
     assert means["condition"].to_numpy().tolist() == tiny["condition"].to_numpy()[kept].tolist()
     assert not means["mean"].isnull().any()
 

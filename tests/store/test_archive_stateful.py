@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 
 from actome.store.allocate import is_allocated
 from actome.store.archive import open as open_recording
+from actome.store.archive import open_so_far
 from actome.store.errors import ActomeError, InputError, MissingFileError
 from actome.store.housekeeping import append, cast, gc, merge, rechunk, remove
 from actome.store.integrity import verify
@@ -314,7 +315,7 @@ class Archive(RuleBasedStateMachine):
 
     def holds_nothing_wrong(self, path: Path, content: Content) -> None:
         try:
-            ds = open_recording(path)
+            ds = open_so_far(path)
         except ActomeError:
             return
         shown = set(ds["prompt"].to_numpy().tolist())

@@ -23,5 +23,14 @@ def test_library_versions__leaves_out_what_is_not_installed(monkeypatch):
     assert set(provenance.library_versions()) == {"python", "actome", "numpy"}
 
 
+def test_source_attrs__an_unfinished_recording_stays_known_as_one():
+    given = {"name": "r", "unfinished": "4 of 9 prompts of r"}
+    assert provenance.source_attrs(given)["unfinished"] == "4 of 9 prompts of r"
+    assert "unfinished" in provenance.ORIGIN and "unfinished" not in provenance.source_attrs({"name": "r"})
+    other = {"unfinished": "1 of 2 prompts of s"}
+    told = provenance.unfinished_of(given, {}, other, given)
+    assert told == {"unfinished": "4 of 9 prompts of r; 1 of 2 prompts of s"}
+
+
 def test_now__is_utc_to_the_second():
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", provenance.now())

@@ -12,6 +12,7 @@ from zarr.storage import LocalStore
 
 from actome.store.allocate import SiteSpec, allocate
 from actome.store.archive import open as open_recording
+from actome.store.archive import open_so_far
 from actome.store.errors import InputError, MissingFileError
 from actome.store.integrity import verify
 from actome.store.location import Location
@@ -178,7 +179,7 @@ def test_write_unit__cut_off_anywhere_is_invisible_and_resumes_to_the_same_bytes
             write_unit(writer, 1)
 
         for level in ("token", "prompt"):
-            seen = open_recording(path, level=level)
+            seen = open_so_far(path, level=level)
             assert seen["prompt"].to_numpy().tolist() == [f"p{i}" for i in (0, 1, 4, 5, 6, 7, 8, 9)]
         cut_off_at(math.inf)
         resumed = RecordingWriter(Location.of(path))

@@ -39,7 +39,9 @@ def rest_of(paradigm: Paradigm, rest: str | None) -> str:
     """Return the condition between the tasks: the one asked for, or the one that the design rests in."""
     conditions = paradigm.table["condition"].unique().tolist()
     if rest is None and paradigm.design is None:
-        raise InputError(f"name the condition between the tasks with rest=...; the paradigm has {conditions}")
+        raise InputError(
+            f"name the condition between the tasks with rest=... (--rest); the paradigm has {conditions}"
+        )
     rest = rest if paradigm.design is None or rest is not None else paradigm.design.rest
     if rest not in conditions:
         raise InputError(f"the paradigm has no condition {rest!r} to rest in; it has {conditions}")

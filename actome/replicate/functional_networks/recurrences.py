@@ -110,13 +110,14 @@ def _individual(single: xr.Dataset, way: Way, settings: Settings) -> xr.Dataset:
         single,
         n_components=settings.n_components,
         mode=way.ica,
+        solver=way.solver,
         standardize=way.standardize,
         seed=settings.seed,
     )
     masks = networks(components, NETWORK, keep_all=True)  # lazy: the maps are never held together
     mask, n_found = compute(masks, components["n_found"])  # type: ignore[no-untyped-call]
     ds: xr.Dataset = mask.to_dataset(name="mask").assign(n_found=n_found)
-    return ds.assign_attrs(mask.attrs, kind="individual_networks")
+    return ds.assign_attrs(mask.attrs, kind="individual_networks", method=components.attrs["method"])
 
 
 def _recurrence(templates: xr.Dataset, alone: xr.Dataset, settings: Settings) -> xr.Dataset:

@@ -44,7 +44,7 @@ class Way:
     n_runs
         Repeats, the first of all samples; one has no stability.
     solver
-        Of the ICA.
+        Of every ICA: of the group, of its repeats and of single samples.
     null
         Draws of noise that components are compared with; 0 for no comparison.
     """
@@ -94,8 +94,8 @@ class Settings:
         return [practice, paper] if first == "practice" else [paper, practice]
 
     def kept(self) -> dict[str, Any]:
-        """Return them as JSON holds them."""
-        return asdict(self)
+        """Return them as JSON holds them, and the solvers of both ways: results of others are not taken."""
+        return {**asdict(self), "solvers": [way.solver for way in self.ways("practice")]}
 
 
 def check(settings: Settings, part: str, mode: str, n_samples: int) -> None:

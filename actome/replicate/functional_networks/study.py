@@ -152,10 +152,11 @@ def _templates(group: xr.Dataset, way: Way, settings: Settings, title: str) -> x
     options: dict[str, Any] = {
         "n_components": settings.n_components,
         "mode": way.ica,
+        "solver": way.solver,
         "standardize": way.standardize,
         "seed": settings.seed,
     }
-    found = group_ica(group, n_runs=way.n_runs, solver=way.solver, null=way.null, **options)
+    found = group_ica(group, n_runs=way.n_runs, null=way.null, **options)
     if way.n_runs == 1:  # stability is told beside it, of repeats that change nothing of what was found
         found = _with_stability(found, group_ica(group, n_runs=settings.n_runs, null=0, **options))
     return found.assign_attrs(title=title)
@@ -167,7 +168,9 @@ def _with_stability(found: xr.Dataset, repeats: xr.Dataset) -> xr.Dataset:
     partner = paired["partner"].to_numpy().tolist()
     stability = [float(repeats["stability"].sel(component=int(c))) if c else float("nan") for c in partner]
     alike = paired["partner_similarity"].to_numpy()
-    return found.assign(stability=("component", stability), found_again=("component", alike))
+    return found.assign(stability=("component", stability), found_again=("component", alike)).assign_attrs(
+        repeats=repeats.attrs["method"]
+    )
 
 
 def _statements(told: Sequence[xr.Dataset]) -> xr.Dataset:

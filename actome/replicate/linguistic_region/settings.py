@@ -30,8 +30,12 @@ class Settings:
         """Updates between two evaluations."""
         return max(1, self.steps // EVALUATIONS)
 
+    def of_regions(self) -> dict[str, Any]:
+        """Return those that decide the effects of regions, before any training."""
+        return {"n_controls": self.n_controls, "seed": self.seed}
+
     def kept(self) -> dict[str, Any]:
-        """Return them as JSON holds them."""
+        """Return all, as JSON holds them."""
         return asdict(self)
 
 
@@ -45,5 +49,5 @@ def check(settings: Settings) -> None:
     """
     for name, least in (("n_controls", 1), ("steps", 1), ("seed", 0)):
         whole_number(getattr(settings, name), name, least=least)
-    if not real_number(settings.learning_rate, "learning_rate") > 0:
-        raise InputError(f"learning_rate must be above 0, got {settings.learning_rate}")
+    if not 0 < real_number(settings.learning_rate, "learning_rate") < float("inf"):
+        raise InputError(f"learning_rate must be above 0 and finite, got {settings.learning_rate}")

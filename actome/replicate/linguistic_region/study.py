@@ -21,6 +21,7 @@ from ...analyze.regions.sets import by_matrix, join_regions, region_overlap
 from ...analyze.report import report
 from ...analyze.report.wording import percent
 from ...store.archive import open as open_result
+from ...store.errors import InputError
 from ...store.kept import Kept
 from ...store.paradigm import Paradigm, as_paradigm
 from ...store.results import save_result
@@ -67,7 +68,8 @@ def run(
     Parameters
     ----------
     model
-        As `record` takes it; one that foretells the next token.
+        As `record` takes it; one that foretells the next token. It is loaded in float32, in which it is
+        trained; a loaded one must be.
     out
         Folder of the results and the report; made if it is not there.
     paradigm
@@ -92,7 +94,8 @@ def run(
     Raises
     ------
     InputError
-        An option is not allowed, the paradigm does not fit, or `out` holds results of other settings.
+        An option is not allowed, the paradigm does not fit, the model is not in float32, or `out` holds
+        results of other settings: to train in another way, remove those of the training.
     """
     settings = Settings(n_controls, language or "", steps, learning_rate, seed)
     check(settings)
@@ -101,19 +104,23 @@ def run(
     from ...ingest.importance import importance
     from ...ingest.models import load_model
     from ...ingest.regions.probe import Probe
+    from ...ingest.regions.training import DTYPE, check_trainable
 
-    loaded, folder = load_model(model, device=device), Path(out)
-    Probe(loaded, asked)  # refused now rather than before the training
+    loaded, folder = load_model(model, device=device, dtype=DTYPE), Path(out)
+    check_trainable(loaded.module)  # what would be refused before the training is refused now
+    Probe(loaded, asked)
     say(f"importance of every parameter for {len(texts.conditions)} languages")
     weights = importance(loaded, texts.selecting, folder / "importance.zarr", parameters="all")
-    kept = Kept(folder, weights.attrs["manifest_digest"], {**settings.kept(), "probe": asked.digest})
+    source = weights.attrs["manifest_digest"]
+    kept = Kept(folder, source, settings.of_regions())
+    of_training = Kept(folder, source, {**settings.kept(), "probe": asked.digest})
     study = _Study(loaded, texts, weights, settings, folder, kept)
     found = {
         **study.regions(),
         **study.sweeps(),
-        "forgetting": study.training(asked),
+        "forgetting": of_training("forgetting", study.trained, asked),
     }
-    told = kept("statements", _judge, settings, texts, found, loaded.name)
+    told = of_training("statements", _judge, settings, texts, found, loaded.name)
     return Outcome(report(told, *found.values(), out=folder / "report.html"), told)
 
 
@@ -198,22 +205,30 @@ class _Study:
         swept = sweep(self.model, self.texts.scoring, path, places, factors=FACTORS)
         return sweep_effects(swept, seed=self.settings.seed)
 
-    def training(self, probe: Paradigm) -> xr.Dataset:
+    def trained(self, probe: Paradigm) -> xr.Dataset:
         """Train on one language with the core region of the others frozen, and beside it."""
-        return self.kept("forgetting", self._trained, probe)
-
-    def _trained(self, probe: Paradigm) -> xr.Dataset:
         from ...ingest.regions.training import train_frozen
 
         language, settings = self._language(), self.settings
         say(f"training on {language}")
         trained = train_frozen(
-            self.model, self.texts.scoring, self.folder / "training.zarr", self._masks("frozen"),
+            self.model, self.texts.scoring, self.folder / "training.zarr", self._frozen(),
             texts=self.texts.selecting.select(condition=language), probe=probe, steps=settings.steps,
             every=settings.every, batch_size=BATCH, learning_rate=settings.learning_rate, seed=settings.seed,
         )  # fmt: skip
         found = forgetting(trained, seed=settings.seed)
         return found.assign_attrs(trained_on=language, n_items=trained.sizes["item"])
+
+    def _frozen(self) -> xr.DataTree:
+        """Open the region of the other languages, which is kept whatever is trained on."""
+        frozen = self._masks("frozen")
+        if frozen.attrs["conditions"] != self._others():
+            path = self.folder / "regions_frozen.zarr"
+            raise InputError(
+                f"{path} is the region of {frozen.attrs['conditions']}, not of {self._others()}; remove it "
+                "or choose another folder"
+            )
+        return frozen
 
     def _language(self) -> str:
         """Return the condition that is trained on."""

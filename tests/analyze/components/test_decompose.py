@@ -102,11 +102,15 @@ def test_decompose__does_not_depend_on_chunks(method, ds):
     [
         ({"method": "svd"}, "method must be 'ica', 'pca', 'dictionary' or 'nmf', got 'svd'"),
         ({"method": "pca", "mode": "temporal"}, "method 'pca' takes no mode; those are for 'ica'"),
-        ({"method": "nmf", "n_epochs": 0}, "n_epochs must be at least 1, got 0"),
-        ({"method": "pca", "n_components": 0}, "n_components must be at least 1, got 0"),
+        ({"method": "nmf", "n_epochs": 0}, "n_epochs of method 'nmf' must be at least 1, got 0"),
+        ({"method": "pca", "seed": -1}, "seed must be at least 0, got -1"),
+        ({"method": "pca", "n_components": 0}, "n_components of method 'pca' must be at least 1, got 0"),
         ({"method": "dictionary", "sparsity": 1e6}, "3 of 3 maps are empty at sparsity"),
         ({"method": "dictionary", "sparsity": 0.0}, "sparsity must be positive, got 0.0"),
-        ({"method": "pca", "n_components": "parallel"}, "n_components must be an int for method 'pca'"),
+        (
+            {"method": "pca", "n_components": "parallel"},
+            "n_components of method 'pca' must be a whole number, got 'parallel'",
+        ),
     ],
 )
 def test_decompose__refuses(options, message, ds):

@@ -66,7 +66,7 @@ def test_group_pca__does_not_depend_on_the_order_of_prompts(rng):
 
 
 def test_group_pca__with_random_signs_keeps_variances_and_loses_the_rest():
-    ds = phantom(n_prompts=6, n_tokens=(20, 30), n_layers=2, n_neurons=20, n_networks=2, network_gain=3.0)
+    ds = phantom(n_prompts=12, n_tokens=(20, 30), n_layers=2, n_neurons=20, n_networks=2, network_gain=3.0)
     plan = Plan(1000, 1000, whiten=False)
     a = covariances(reduced(ds, "prompt", plan))[0]
     b, again = (
@@ -75,8 +75,9 @@ def test_group_pca__with_random_signs_keeps_variances_and_loses_the_rest():
     )
     np.testing.assert_allclose(np.diag(a), np.diag(b), rtol=1e-9)
     np.testing.assert_allclose(b, again, atol=1e-8)
-    off = ~np.eye(len(a), dtype=bool)
-    assert np.abs(b[off]).max() < 0.2 * np.abs(a[off]).max()
+    network = ds["true_network"].to_numpy().reshape(2, -1)
+    together = (network.T @ network.astype(int) > 0) & ~np.eye(len(a), dtype=bool)
+    assert abs(b[together].mean()) < 0.1 * a[together].mean()
 
 
 def test_groups__hold_at_most_so_many_rows_or_one_member():

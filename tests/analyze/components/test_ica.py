@@ -167,7 +167,7 @@ def test_group_ica__of_one_repeat_has_no_stability_and_says_what_that_means(ds):
     one = group_ica(ds, n_components=N, n_runs=1)
     assert one["stability"].isnull().all() and one["split_half_dice"].isnull().all()
     assert "the one run missed no source by stopping at a local optimum" in one.attrs["assumption"]
-    several = [group_ica(ds, n_components=N, n_runs=2, null=n).attrs["assumption"] for n in (0, 1)]
+    several = [group_ica(ds, n_components=N, n_runs=2, null=n).attrs["assumption"] for n in (0, 19)]
     assert "none was compared" in several[0] and "none of them alone" in several[1]
 
 

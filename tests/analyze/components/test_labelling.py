@@ -137,8 +137,14 @@ def test_label_components__are_saved_and_opened(labelled, tmp_path):
     ("options", "message"),
     [
         (lambda c: {}, "needs courses .* or contrasts to label by"),
+        (lambda c: {"courses": c, "seed": -1}, "seed must be at least 0, got -1"),
         (lambda c: {"courses": c, "by": "session"}, "the courses have no label 'session'"),
         (lambda c: {"courses": c.isel(component=[0])}, "the courses are not of these components"),
+        (lambda c: {"courses": c, "confounds": ["sesion"]}, r"\['sesion'\], which the recording lacks"),
+        (
+            lambda c: {"courses": c.drop_vars("n_tokens"), "confounds": ["n_tokens"]},
+            "do not say how many tokens a prompt has",
+        ),
         (lambda c: {"courses": xr.Dataset()}, "courses must come from actome.dual_regression"),
         (lambda c: {"courses": c.isel(prompt=c["condition"] == "a")}, "must have two values or more"),
         (lambda c: {"contrasts": {"x": xr.Dataset()}}, "contrast 'x' must come from"),

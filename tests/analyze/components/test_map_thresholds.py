@@ -3,7 +3,8 @@ import pytest
 import scipy.stats
 from sklearn.mixture import GaussianMixture
 
-from actome.analyze.components.map_thresholds import Mixture, OfMaximum, far_out
+from actome.analyze.components.map_thresholds import Mixture, OfMaximum, far_out, read_map_threshold
+from actome.analyze.threshold import Top, Z
 from actome.store.errors import ActomeError
 
 
@@ -14,6 +15,29 @@ def planted(rng, n=4000, active=80, shift=6.0, both=False):
     raise_ = rng.normal(shift, 1.0, active)
     values[where] += np.where(np.arange(active) % 2, -raise_, raise_) if both else raise_
     return scipy.stats.zscore(values).reshape(4, -1), np.isin(np.arange(n), where).reshape(4, -1)
+
+
+@pytest.mark.parametrize("threshold", [Z(3.6), Top(0.05), OfMaximum(0.5), Mixture(), Mixture(2, 0.9)])
+def test_read_map_threshold__reads_what_results_keep(threshold):
+    assert read_map_threshold(repr(threshold)) == threshold
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("P(0.05)", r"a threshold of maps is Z\(3.6\), Top\(0.05\), .* got 'P\(0.05\)'"),
+        ("3.6", "a threshold of maps is"),
+        ("Z()", "a threshold of maps is"),
+        ("Z(high)", "a threshold of maps is"),
+        ("Top(0.1, 0.2)", "a threshold of maps is"),
+        ("Top(2)", "Top must lie between 0 and 1, got 2"),
+        ("Mixture(4)", "Mixture takes 2 or 3 Gaussians, got 4"),
+    ],
+)
+def test_read_map_threshold__refuses(text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        read_map_threshold(text)
+    assert isinstance(caught.value, ActomeError)
 
 
 @pytest.mark.parametrize("two_sided", [False, True])

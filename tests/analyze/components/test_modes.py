@@ -9,6 +9,7 @@ from sklearn.decomposition import FastICA
 
 from actome.analyze.components.ica import group_ica
 from actome.analyze.components.networks import networks
+from actome.store.errors import InputError
 from actome.store.phantom import phantom
 
 N = 4
@@ -115,6 +116,12 @@ def test_group_ica__chooses_the_number_of_components(n_components):
         assert abs(a.sizes["component"] - (np.flatnonzero(share >= 0.5)[0] + 1)) <= 1
 
 
+def test_group_ica__finds_no_number_of_components_in_noise_that_persists():
+    ds = planted(n_networks=0, autocorrelation=0.5, n_prompts=4)
+    with pytest.raises(InputError, match="no component varies more"):
+        group_ica(ds, n_components="parallel")
+
+
 def test_group_ica__windows_are_decompositions_of_their_layers():
     ds = planted(n_layers=3)
     result = group_ica(ds, n_components=2, window=2, n_runs=2, null=0)
@@ -132,9 +139,23 @@ def test_group_ica__windows_are_decompositions_of_their_layers():
 
 def test_group_ica__a_recording_may_be_a_subject_and_its_name_not_its_place_counts(ds):
     parts = [ds.isel(prompt=slice(i, i + 6)).assign_attrs(name=f"r{i}") for i in (0, 6, 12)]
-    a, b = (group_ica(p, n_components=N, subject="recording", n_runs=3, null=3) for p in (parts, parts[::-1]))
+    a, b = (group_ica(p, n_components=N, subject="recording", n_runs=3, null=0) for p in (parts, parts[::-1]))
     np.testing.assert_allclose(a["component_map"], b["component_map"], atol=1e-6)
     xr.testing.assert_allclose(a["stability"], b["stability"])
+
+
+@pytest.mark.parametrize("group", ["pca", "cca"])
+def test_group_ica__subjects_of_many_prompts_do_not_depend_on_chunks_or_order(group):
+    made = {"n_prompts": 8, "n_tokens": (60, 90), "n_networks": 6, "network_gain": 0.7, "n_neurons": 100}
+    ds = phantom(**made, network_spread=2, effect=0, n_runs=3)
+    found = [
+        group_ica(d, n_components=8, n_runs=4, subject="run", group=group)
+        for d in (ds, ds.chunk(prompt=1), ds[{"prompt": slice(None, None, -1)}])
+    ]
+    for one in found:
+        assert int(one["is_network"].sum()) == 6
+        planted_in_common = match(found[0]["component_map"], one["component_map"])[found[0]["is_network"]]
+        assert planted_in_common.min() > 0.99
 
 
 def test_group_ica__bootstraps_do_not_depend_on_the_order_of_prompts(ds, rng):
@@ -151,6 +172,10 @@ def test_group_ica__bootstraps_do_not_depend_on_the_order_of_prompts(ds, rng):
         ({"mode": "temporal", "group": "cca"}, "group='cca' is for mode='spatial'"),
         ({"window": 3}, "window must be between 1 and the 2 layers, got 3"),
         ({"null": -1}, "null must be at least 0, got -1"),
+        ({"null": 3}, "null must be 0, or at least 19: of 3 draws no p"),
+        ({"n_runs": 2.5}, "n_runs must be a whole number, got 2.5"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"window": 2.0}, "window must be a whole number, got 2.0"),
         ({"n_components": 1.5}, "must lie between 0 and 1, got 1.5"),
         ({"n_components": 0.999}, "components hold .* of the variance, fewer than the 99.9% asked for"),
         ({"n_components": "aic"}, "must be an int, a share of the variance, or 'parallel', got 'aic'"),

@@ -95,6 +95,11 @@ def test_networks__of_subjects_were_selected_on_their_prompts_too(components):
     assert "selected_on" not in networks(own.drop_attrs()).attrs
 
 
+def test_networks__are_called_as_their_components(components):
+    named = components.assign_coords(component=["syntax", "names", "code"])
+    assert networks(named)["network"].to_numpy().tolist() == ["syntax", "names", "code"]
+
+
 @pytest.mark.parametrize("threshold", [P(0.01), 3.6, None])
 def test_networks__refuse_another_threshold(threshold, components):
     message = r"threshold must be Z\(...\), Top\(...\), OfMaximum\(...\) or Mixture\(...\), got"

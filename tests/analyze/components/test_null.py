@@ -32,28 +32,40 @@ def match(result, ds):
     return similarity.max(axis=0), similarity.argmax(axis=0)
 
 
-def compared(null_stability, null_departure, dims):
+def compared(null_stability, null_departure, **coords):
     """Three components beside chance."""
     each = {"stability": [0.5, 0.25, 0.5], "departure": [5.0, 5.0, 0.5], "split_half": [np.nan, 0.9, 0.9]}
+    dims = ("of_window", "draw")[-np.ndim(null_stability) :]
     draws = {"null_stability": (dims, null_stability), "null_departure": (dims, null_departure)}
-    return judged(xr.Dataset({k: ("component", v) for k, v in each.items()} | draws))
+    return judged(xr.Dataset({k: ("component", v) for k, v in each.items()} | draws, coords=coords))
 
 
 def test_judged__p_is_the_larger_share_of_draws_that_gave_as_much():
-    result = compared([0.1, 0.2, 0.3], [1.0, 2.0, 3.0], "draw")
+    result = compared([0.1, 0.2, 0.3], [1.0, 2.0, 3.0])
     np.testing.assert_allclose(result["p_value"], [1 / 4, 2 / 4, 1])
 
 
-def test_judged__a_draw_gives_the_most_of_all_windows():
-    both = np.array([[0.1, 0.2, 0.3], [0.4, 0.1, 0.1]]), np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 6.0]])
-    result = compared(*both, ("of_window", "draw"))
-    np.testing.assert_allclose(result["p_value"], [2 / 4, 3 / 4, 1])
+def test_judged__a_draw_gives_the_most_of_all_windows_in_their_own_deviations(rng):
+    null = rng.normal([[0.2], [0.6]], [[0.01], [0.1]], size=(2, 99)), rng.normal(1, 0.1, size=(2, 99))
+    result = compared(*null, window=("component", [0, 0, 3]))
+    each = np.array([[np.delete(row, i) for i in range(99)] for row in null[0]])  # (window, draw, other)
+    most = ((null[0] - each.mean(axis=2)) / each.std(axis=2, ddof=1)).max(axis=0)
+    own = (0.25 - null[0][0].mean()) / null[0][0].std(ddof=1)
+    assert own > 3 and result["p_value"][1].item() == (1 + (most >= own).sum()) / 100
+    assert result["p_value"][0].item() == 1 / 100 and result["p_value"][2].item() > 0.5
+
+
+def test_judged__a_window_whose_draws_say_nothing_is_judged_by_departure_alone(rng):
+    null = rng.normal(0.3, 0.01, size=(2, 19))
+    null[1] = np.nan
+    result = compared(null, rng.normal(1, 0.1, size=(2, 19)), window=("component", [0, 3, 3]))
+    assert result["p_value"].to_numpy().tolist() == [1 / 20, 1 / 20, 1]
 
 
 def test_judged__halves_that_differ_are_no_network_but_where_they_cannot_say():
     draws = np.linspace(0, 0.2, 19), np.linspace(0, 0.2, 19)
-    assert compared(*draws, "draw")["is_network"].to_numpy().tolist() == [True] * 3
-    again = compared(*draws, "draw").assign(split_half=("component", [np.nan, 0.4, 0.5]))
+    assert compared(*draws)["is_network"].to_numpy().tolist() == [True] * 3
+    again = compared(*draws).assign(split_half=("component", [np.nan, 0.4, 0.5]))
     assert judged(again)["is_network"].to_numpy().tolist() == [True, False, True]
 
 
@@ -79,6 +91,13 @@ def test_null__is_left_out_where_it_is_not_asked_for_or_means_nothing():
         assert not {"p_value", "is_network", "null_stability"} & set(result)
 
 
+def test_null__a_single_spatial_component_is_judged_by_its_departure():
+    ds = planted(0, n_networks=1, n_prompts=10, n_tokens=(30, 40))
+    result = group_ica(ds, n_components=1, n_runs=4)
+    assert result["is_network"].all() and result["null_stability"].isnull().all()
+    assert not group_ica(noise(1), n_components=1, n_runs=4)["is_network"].any()
+
+
 def rectified(ds):
     """Noise of neurons that are active at one token in fifteen."""
     return ds.assign(activation=ds["activation"].clip(min=1.5))
@@ -102,6 +121,14 @@ def found_in_noise(seeds, mode, change=lambda ds: ds):
 @pytest.mark.parametrize("mode", ["spatial", "temporal"])
 def test_null__has_no_network_in_noise_in_95_percent_of_runs(mode):
     assert found_in_noise(range(60), mode) <= 3
+
+
+@pytest.mark.slow
+def test_null__has_no_network_in_noise_of_one_component():
+    found = [
+        group_ica(noise(seed), n_components=1, n_runs=4, seed=seed)["is_network"].any() for seed in range(60)
+    ]
+    assert np.sum(found) <= 3
 
 
 @pytest.mark.slow

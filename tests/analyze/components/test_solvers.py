@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -83,6 +84,15 @@ def test_rotate__reports_what_did_not_converge(monkeypatch, rng):
     for solver in ("quasi-newton", "fastica"):
         found = rotate(X, rng.standard_normal((8, 8)), solver)
         assert (found.converged, found.n_iterations) == (False, 2)
+
+
+@pytest.mark.parametrize("solver", ["fastica", pytest.param("picard", marks=needs_picard)])
+def test_rotate__knows_in_every_thread_what_did_not_converge(solver, monkeypatch, rng):
+    monkeypatch.setattr("actome.analyze.components.solvers._MAX_ITER", 2)
+    X, starts = white(rng.standard_normal((8, 500)), rng), rng.standard_normal((24, 8, 8))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda start: rotate(X, start, solver), starts))
+    assert not any(f.converged for f in found)
 
 
 def test_check_solver__refuses_an_unknown_one():

@@ -144,6 +144,14 @@ def test_connectivity__takes_network_courses_of_a_recording_and_is_saved(tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("given", "names"), [([4, 2, 0, 1], ["ic4", "ic2", "ic0", "ic1"]), (list("wxyz"), list("wxyz"))]
+)
+def test_connectivity__is_of_networks_called_as_their_components(given, names, courses):
+    own = courses.rename(network="component").isel(component=slice(4)).assign_coords(component=given)
+    assert connectivity(own)["network"].to_numpy().tolist() == names
+
+
+@pytest.mark.parametrize(
     ("make", "options", "message"),
     [
         (lambda c: c["time_course"], {}, "connectivity takes courses from"),

@@ -95,3 +95,8 @@ def test_connectivity_difference__refuses(make, contrast, message):
     with pytest.raises((ValueError, TypeError), match=message) as caught:
         connectivity_difference(make(planted()), contrast)
     assert isinstance(caught.value, ActomeError)
+
+
+def test_connectivity_difference__refuses_confounds_that_are_not_there():
+    with pytest.raises(ActomeError, match=r"\['sesion'\], which the recording lacks"):
+        connectivity_difference(connectivity(planted()), "a - b", confounds=["sesion"])

@@ -165,7 +165,7 @@ def test_cross_fit__finds_what_was_planted():
     assert ((result["low"] <= truth) & (truth <= result["high"])).all()
     assert result["low_combined"] > 1
     assert result.attrs["folds"] == "run" and result.attrs["contrast"] == "a - rest"
-    assert "independent" in result.attrs["exchangeability"]
+    assert "independent" in result.attrs["exchangeability"] and result.attrs["confounds"] == ["run"]
 
 
 SMALL = planted(conditions=("a", "rest"), n_prompts=6, n_runs=2, n_neurons=10)

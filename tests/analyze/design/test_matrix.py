@@ -133,17 +133,30 @@ def test_design_matrix__multiplies_small_integers_without_overflow():
     assert design_matrix(ds, "{x**2}").design[:, 1].to_numpy().tolist() == [1, 400, 40000, 10000, 2500]
 
 
-@pytest.mark.parametrize("confounds", [(), ("run",), ("run", "run"), ("session",), ("x",)])
-def test_design_matrix__leaves_out_confounds_that_are_missing_constant_or_in_the_formula(confounds):
+@pytest.mark.parametrize("confounds", [None, (), ("run",), ("run", "run"), ("x",)])
+def test_design_matrix__leaves_out_confounds_that_are_constant_or_in_the_formula(confounds):
     constant = labelled(condition=CONDITION, run=[4] * 8, x=[0.5] * 8)
-    assert design_matrix(constant, "condition", confounds).regressor.size == 3
-    runs = labelled(condition=CONDITION, run=RUN)
-    assert design_matrix(runs, "condition", confounds).regressor.size == (5 if "run" in confounds else 3)
+    design = design_matrix(constant, "condition", confounds)
+    assert design.regressor.size == 3 and design.attrs["confounds"] == []
+    runs = constant.assign_coords(run=("prompt", RUN))
+    design = design_matrix(runs, "condition", confounds)
+    removed = ["run"] if confounds is None or "run" in confounds else []
+    assert design.regressor.size == 3 + 2 * len(removed) and design.attrs["confounds"] == removed
     assert design_matrix(runs, "run", confounds).regressor.to_numpy().tolist() == ["0", "1", "2"]
     assert "run[0]" not in design_matrix(runs, "0 + condition + C(run)", confounds).regressor
 
 
-@pytest.mark.parametrize(("formula", "confounds"), [(3, ("run",)), ("condition", "run")])
+def test_design_matrix__runs_alone_may_be_missing():
+    ds = labelled(condition=CONDITION, session=RUN)
+    for confounds in (None, ("run",)):
+        assert design_matrix(ds, "condition", confounds).regressor.size == 3
+    assert design_matrix(ds, "condition", ["session"]).attrs["confounds"] == ["session"]
+    for wrong in (["sesion"], ["session", "sesion"]):
+        with pytest.raises(ValueError, match=rf"\['{wrong[-1]}'\], which the recording lacks; .*'session'\]"):
+            design_matrix(ds, "condition", wrong)
+
+
+@pytest.mark.parametrize(("formula", "confounds"), [(3, ("run",)), ("condition", "run"), ("condition", 3)])
 def test_design_matrix__refuses_wrong_types(formula, confounds):
     with pytest.raises(TypeError, match=r"must be a (string|sequence)") as caught:
         design_matrix(labelled(condition=CONDITION, run=RUN), formula, confounds)

@@ -125,6 +125,55 @@ def test_fingerprint__errs_no_more_often_than_stated(n_cases):
     assert all(low <= n <= high for n in wrong.values()), wrong
 
 
+def given_sources(signatures):
+    return [s.assign_attrs(source=f"sha256:{i}") for i, s in enumerate(signatures)]
+
+
+def test_fingerprint__compares_with_models_described_alike_alone(rng):
+    # scores rise as networks become fewer, so that a null of more of them calls too much related
+    a, b, *rest = given_sources(made_up(rng, n_networks=k) for k in (5, 3, 3, 3, 3))
+    assert fingerprint(a, b, unrelated=rest).sizes["draw"] == 3  # the first may be described otherwise
+    with pytest.raises(ValueError, match=r"unrelated model 1 and the second .* n_components: 3 and 5"):
+        fingerprint(a, a.copy(), unrelated=rest)
+    for name, value in (("network", "Top(fraction=0.05)"), ("n_runs", 10), ("method", "group PCA")):
+        made = [s.assign_attrs({name: "other" if isinstance(value, str) else 1}) for s in (b, *rest)]
+        made[-1].attrs[name] = value
+        with pytest.raises(ValueError, match=f"unrelated model 3 and the second model differ in {name}"):
+            fingerprint(a, made[0], unrelated=made[1:])
+
+
+def test_fingerprint__counts_an_unrelated_model_once(rng):
+    a, b, c, d = given_sources(made_up(rng) for _ in range(4))
+    for unrelated, message in (
+        ([c, d, c], "unrelated model 3 is unrelated model 1 again"),
+        ([c, a.copy()], "unrelated model 2 is the first model again"),
+        ([b.assign_attrs(source_name="eve")], r"unrelated model 1 \(eve\) is the second model again"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fingerprint(a, b, unrelated=unrelated)
+
+
+def test_fingerprint__takes_as_many_networks_as_the_signatures_have(own, ds):
+    few = {"network": OPTIONS["network"], "n_permutations": 2}
+    assert fingerprint(own, ds, **few).sizes["network_other"] == N
+    with pytest.raises(ValueError, match="n_components is 5, but a signature that was given has 4 networks"):
+        fingerprint(own, ds, n_components=5, **few)
+
+
+@pytest.mark.parametrize("n_prompts", [2, 3, 4])
+def test_fingerprint__cannot_say_where_the_texts_have_too_few_orders(rng, n_prompts):
+    a = made_up(rng, n_prompts=n_prompts)
+    result = fingerprint(a, a, n_permutations=400)
+    assert result.attrs["verdict"] == ("alike" if n_prompts == 4 else "cannot say")
+    assert np.isnan(float(result["critical"])) == (n_prompts < 4)
+
+
+def test_fingerprint__cannot_say_within_a_label_that_parts_all_texts(rng):
+    a = made_up(rng)
+    a = a.assign_coords(text=("prompt", [f"text {i}" for i in range(a.sizes["prompt"])]))
+    assert fingerprint(a, a, within="text").attrs["verdict"] == "cannot say"
+
+
 def test_mean_correlation__is_spearman_within_texts_counted_by_their_length(rng):
     A, B = ([rng.standard_normal((n, 2)).round(1) for n in (7, 12, 1)] for _ in range(2))
     expected = np.zeros((2, 2))
@@ -171,6 +220,9 @@ def test_fingerprint__takes_signatures_from_disk(own, ds, others, tmp_path):
         ({"match": 1.5}, "match must lie between 0 and 1"),
         ({"alpha": 0.0}, "alpha must lie between 0 and 1"),
         ({"n_permutations": 0}, "n_permutations must be at least 1, got 0"),
+        ({"n_permutations": 2.5}, "n_permutations must be a whole number, got 2.5"),
+        ({"n_components": 0}, "n_components must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"within": "mood"}, "within must be a label of the prompts, got 'mood'"),
         ({"unrelated": [3]}, "takes recordings, or signatures of them, got int"),
     ],

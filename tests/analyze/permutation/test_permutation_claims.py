@@ -150,6 +150,13 @@ def test_permutation_test__goes_into_threshold():
     assert mask.any() and mask.attrs["selected_on"] == ds["prompt"].to_numpy().tolist()
 
 
+def test_permutation_test__exchanges_within_the_runs_that_the_formula_names():
+    contrast, formula = "`condition[a]` - `condition[b]`", "0 + condition + C(run)"
+    result = permutation_test(unequal(), contrast, formula=formula, n_permutations=9)
+    assert result.attrs["confounds"] == []
+    assert "between prompts of one run" in result.attrs["exchangeability"]
+
+
 REFUSED = [
     ({"scheme": "rows"}, ValueError, "scheme must be 'labels' or 'signs', got 'rows'"),
     ({"n_permutations": 0}, ValueError, "n_permutations must be at least 1, got 0"),
@@ -162,6 +169,7 @@ REFUSED = [
     ({"contrast": "a - c"}, ValueError, "unknown regressor 'c'"),
     ({"confounds": ("token_position",)}, ValueError, r"\['token_position'\] vary from token to token"),
     ({"confounds": ("half",)}, ValueError, "permuting tests nothing"),
+    ({"confounds": ("halves",)}, ValueError, r"\['halves'\], which the recording lacks"),
 ]
 
 

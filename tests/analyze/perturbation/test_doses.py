@@ -69,6 +69,8 @@ def test_dose_response__refuses(rng):
         dose_response(make_scores(rng))
     with pytest.raises(ValueError, match="of the kinds 'scale' and 'add', got 'zero'"):
         amplification(make_scores(rng, doses=DOSES))
+    with pytest.raises(ValueError, match="with keep_only=True all others were: use dose_response"):
+        amplification(make_scores(rng, doses=DOSES, kind="scale", keep_only=True))
     scores = make_scores(rng, doses=DOSES)
     last = scores.isel(lesion=slice(None, -1))
     with pytest.raises(ValueError, match="different numbers of controls"):
@@ -102,6 +104,31 @@ def test_dose_response__counts_the_distance_from_no_change_on_both_sides(rng):
     for name in ("slope", "slope_low", "slope_p"):
         np.testing.assert_allclose(gains[name], distances[name])
     assert (gains["slope_p"].sel(network="fr net", condition="fr") == 0.1).all()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"kind": "noise", "reference": {"recording": "sha256:1"}}, {"kind": ""}]
+)
+def test_dose_response__without_a_neutral_dose_the_line_has_an_intercept(rng, settings):
+    scores = make_scores(rng, doses=[0.0, 1.0, 2.0], effect=0.2, **settings)
+    at = scores["role"] == "target"
+    scores["logprob"] = scores["logprob"] - xr.where(at, 3.0, 0.0)  # the mean lesion, at every dose
+    result = dose_response(scores, n_bootstrap=50)
+    assert "neutral" not in result.attrs and (result["effect"].sel(dose=0.0) > 2.5).all()
+    for name in result["network"].values:
+        for condition in result["condition"].values:
+            one = result.sel(network=name, condition=condition)
+            assert one["slope"].item() == pytest.approx(np.polyfit(one["dose"], one["effect"], 1)[0])
+    assert (abs(result["slope"] - 0.2) < 0.1).all()
+
+
+def test_dose_response__of_kept_networks_asks_for_little_harm(rng):
+    scores = make_scores(rng, doses=DOSES, effect=-0.5, n_prompts=20, draws=9, kind="noise", keep_only=True)
+    kept = dose_response(scores, n_bootstrap=20)
+    lesioned = dose_response(scores.assign_attrs(inputs={"kind": "noise"}), n_bootstrap=20)
+    assert (kept["p_value"] == 0.1).all() and (kept["slope_p"] == 0.1).all()
+    assert (lesioned["p_value"] == 1.0).all() and (lesioned["slope_p"] == 1.0).all()
+    np.testing.assert_allclose(kept["slope"], lesioned["slope"])
 
 
 def test_dose_response__interval_covers_the_planted_slope(rng):

@@ -238,10 +238,11 @@ def test_lesion_effects__of_untrained_copies_stand_beside(scores):
     np.testing.assert_allclose(result["untrained"].sel(copy=1), 2 * result["effect"], rtol=1e-6)
 
 
-def test_lesion_effects__count_the_neurons_that_keep_only_changes(scores):
-    kept = scores.assign_attrs(inputs={**scores.attrs["inputs"], "keep_only": True})
-    size = lesion_effects(scores, n_bootstrap=1)["size"]
-    np.testing.assert_array_equal(lesion_effects(kept, n_bootstrap=1)["size"], 10 - size)
+@pytest.mark.parametrize("doses", [None, [0.5, 2.0]])
+def test_lesion_effects__refuse_networks_that_were_kept(rng, doses):
+    scores = make_scores(rng, doses=doses, keep_only=True)
+    with pytest.raises(ActomeError, match=r"keep_only=True they were kept .* use preservation"):
+        lesion_effects(scores)
 
 
 @pytest.mark.parametrize("method", ["fdr", "by", "holm"])
@@ -274,6 +275,8 @@ def test_lesion_effects__of_one_of_several_doses(rng):
         lesion_effects(scores)
     with pytest.raises(ValueError, match="must be one of those scored"):
         lesion_effects(scores, dose=1.0)
+    with pytest.raises(TypeError, match="dose must be a number, got 'high'"):
+        lesion_effects(scores, dose="high")
     one = lesion_effects(scores, dose=2.0, n_bootstrap=50)
     alone = lesion_effects(
         scores.isel(lesion=np.flatnonzero(scores["dose"] != 0.5)).drop_vars("dose"), n_bootstrap=50

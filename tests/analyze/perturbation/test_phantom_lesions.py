@@ -89,6 +89,32 @@ def test_dose_response__of_the_planted_network_rises_with_the_dose(model, phanto
     assert abs(other["effect"]).max() < 0.01 and abs(other["slope"]) < 0.01
 
 
+@pytest.mark.parametrize(("kind", "neutral"), [("scale", 1.0), ("add", 0.0), ("noise", 0.0)])
+def test_dose_response__the_neutral_dose_changes_nothing(model, phantom, tmp_path, kind, neutral):
+    masks, few = masks_of(phantom.networks[:1], "a"), phantom.paradigm.select(run=0)
+    scores = actome.score(
+        model, few, tmp_path / "s.zarr", masks, kind=kind, amount=[neutral, 3.0], controls=1, progress=False
+    )
+    result = dose_response(scores, n_bootstrap=5)
+    assert result.attrs["neutral"] == neutral
+    assert abs(result["effect"].sel(dose=neutral)).max() < 1e-5
+    assert abs(result["control"].sel(dose=neutral)).max() < 1e-5
+    assert abs(result["effect"].sel(dose=3.0)).max() > 0.01
+
+
+def test_dose_response__no_noise_around_the_means_is_the_mean_lesion(model, phantom, reference, tmp_path):
+    masks, few = masks_of(phantom.networks[:1], "a"), phantom.paradigm.select(run=0)
+    options = {"reference": reference, "controls": 1, "progress": False}
+    noisy = actome.score(model, few, tmp_path / "n.zarr", masks, kind="noise", amount=[0.0, 1.0], **options)
+    mean = actome.score(model, few, tmp_path / "m.zarr", masks, kind="mean", **options)
+    result, expected = dose_response(noisy, n_bootstrap=5), lesion_effects(mean, n_bootstrap=5)
+    none = result.sel(dose=0.0)
+    np.testing.assert_allclose(none["effect"], expected["effect"], atol=1e-5)
+    assert "neutral" not in result.attrs and none["effect"].sel(condition="a") > 1
+    rise = result["effect"].sel(dose=1.0) - none["effect"]
+    np.testing.assert_allclose(result["slope"], rise)
+
+
 def test_preservation__needs_the_planted_networks_and_little_else(model, phantom, tmp_path):
     planted = masks_of(phantom.networks, "ab")
     series = unions(planted, [1, 2])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from actome.analyze.perturbation.doses import dose_response
 from actome.analyze.perturbation.effects import lesion_effects
 from actome.analyze.perturbation.preservation import preservation
 from actome.analyze.perturbation.series import top_fractions, unions
@@ -23,7 +24,8 @@ def kept_scores(rng, **options):
 def test_preservation__has_the_effects_of_its_points_in_the_order_of_their_size(rng):
     scores = kept_scores(rng, effect=0.5, n_prompts=20)
     result = preservation(scores, n_bootstrap=200)
-    effects = lesion_effects(scores, n_bootstrap=200).sel(network=["a", "b", "c", "d"])
+    as_lesions = scores.assign_attrs(inputs={})
+    effects = lesion_effects(as_lesions, n_bootstrap=200).sel(network=["a", "b", "c", "d"])
     assert result["point"].values.tolist() == ["a", "b", "c", "d"]
     assert result["n_kept"].values.tolist() == [1, 2, 4, 8]
     np.testing.assert_allclose(result["share_kept"], [0.1, 0.2, 0.4, 0.8])
@@ -40,8 +42,19 @@ def test_preservation__p_counts_the_random_sets_that_hold_up_as_well(rng):
 
 
 def test_preservation__refuses_lesions_of_the_networks_themselves(rng):
-    with pytest.raises(ValueError, match="keep_only=True"):
+    with pytest.raises(ValueError, match=r"keep_only=True.*use lesion_effects"):
         preservation(make_scores(rng))
+
+
+def test_preservation__takes_one_of_several_doses(rng):
+    scores = kept_scores(rng, effect=0.5, doses=[0.5, 2.0])
+    with pytest.raises(ValueError, match=r"choose one with preservation\(dose=...\), or use dose_response"):
+        preservation(scores)
+    one = preservation(scores, dose=2.0, n_bootstrap=5)
+    of_all = dose_response(scores, n_bootstrap=5).sel(dose=2.0, network=one["point"].values)
+    assert one.attrs["dose"] == 2.0
+    for name in ("effect", "low", "high", "p_value", "control"):
+        np.testing.assert_allclose(one[name], of_all[name])
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """Concentration in rows and columns: against definitions by hand; planted lines are found, chance is not."""
 
+import dask.array as da
 import numpy as np
 import pytest
 
 from actome.analyze.regions.concentration import concentration
-from actome.store.errors import InputError
+from actome.store.errors import InputError, InputTypeError
 
 from .synthetic import regions
 
@@ -62,6 +63,31 @@ def test_concentration__an_empty_region_has_none_and_bad_numbers_are_refused():
     found = concentration(tree, n_draws=2)
     assert np.isnan(found["row_gini"]).all() and np.isnan(found["row_gini_p"]).all()
     assert np.isnan(concentration(tree, n_draws=0)["row_share_p"]).all()
-    for options, message in (({"lines": 0}, "lines must be above 0"), ({"n_draws": -1}, "must be 0 or more")):
-        with pytest.raises(InputError, match=message):
+    for options, message in (
+        ({"lines": 0}, "lines must be above 0"),
+        ({"lines": "x"}, "lines must be a number"),
+        ({"n_draws": -1}, "n_draws must be at least 0"),
+        ({"n_draws": 2.5}, "n_draws must be a whole number"),
+        ({"seed": -1}, "seed must be at least 0"),
+    ):
+        with pytest.raises((InputError, InputTypeError), match=message):
             concentration(tree, **options)
+
+
+def test_concentration__of_a_tensor_of_more_than_a_billion_values():
+    shape = (2**15, 2**15 + 1)
+    lazy = da.map_blocks(
+        lambda block_info=None: _first_row(block_info[None]["array-location"]),
+        chunks=((1,), (2**10,) * 32, (shape[1],)), dtype=bool, meta=np.empty((0, 0, 0), dtype=bool),
+    )  # fmt: skip
+    found = concentration(regions({"w": lazy}, ("x",)), lines=1e-4, n_draws=9)
+    assert found["size"].item() == 1000 and found["row_share"].item() == 1
+    assert found["row_share_p"].item() == 0.1 and float(found["row_share_null"].max()) < 0.1
+
+
+def _first_row(place):
+    """The first thousand values of the first row are in the region."""
+    out = np.zeros([last - first for first, last in place], dtype=bool)
+    if place[1][0] == 0:
+        out[0, 0, :1000] = True
+    return out

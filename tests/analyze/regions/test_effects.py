@@ -80,14 +80,20 @@ def test_region_effects__the_order_of_prompts_changes_nothing(scores):
 
 
 def test_region_effects__prompts_that_selected_and_other_things_are_refused(scores):
-    with pytest.raises(InputError, match="took part in selecting, such as 'p1'"):
+    with pytest.raises(InputError, match="such as 'p1', took part in selecting the regions"):
         region_effects(scores.assign_attrs(selected_on=["p1"]))
+    with pytest.raises(InputError, match="the prompt 'p0' comes twice"):
+        region_effects(scores.isel(prompt=[0, 0, 1]))
     with pytest.raises(InputTypeError, match="takes scores from"):
         region_effects(scores.drop_vars("region_role"))
     with pytest.raises(InputError, match="no label 'run'"):
         region_effects(scores, by="run")
-    with pytest.raises(InputError, match="n_bootstrap"):
+    with pytest.raises(InputError, match="n_bootstrap must be at least 1"):
         region_effects(scores, n_bootstrap=0)
+    with pytest.raises(InputTypeError, match="n_bootstrap must be a whole number"):
+        region_effects(scores, n_bootstrap=2.5)
+    with pytest.raises(InputError, match="seed must be at least 0"):
+        region_effects(scores, seed=-1)
 
 
 def test_core_table__has_the_perplexities_beside_those_of_chance(scores):
@@ -178,3 +184,15 @@ def test_forgetting__is_the_change_since_the_first_step(swept):
         forgetting(swept.drop_vars("loss"))
     with pytest.raises(InputError, match="lacks step 0"):
         forgetting(trained.isel(step=[1]))
+
+
+def test_effects__of_what_was_not_written_to_its_end_are_refused(scores, swept):
+    begun = {"inputs_digest": "sha256:i"}
+    for analyse, given, maker in (
+        (region_effects, scores, "score_regions"),
+        (sweep_effects, swept, "sweep"),
+        (forgetting, swept.rename(place="arm", factor="step").assign_coords(arm=[0, 1]), "train_frozen"),
+    ):
+        with pytest.raises(InputError, match=rf"not written to its end; .*actome\.{maker} again"):
+            analyse(given.assign_attrs(begun))
+    region_effects(scores.assign_attrs(begun, manifest_digest="sha256:m"), n_bootstrap=5)

@@ -64,7 +64,10 @@ def test_top_places__bad_input_is_refused():
     for given, options, error, message in (
         (xr.Dataset(), {}, InputTypeError, "DataTree that"),
         (importance(), {"along": "layer"}, InputError, "along must be"),
-        (importance(), {"n": 0}, InputError, "n must be 1 or more"),
+        (importance(), {"n": 0}, InputError, "n must be at least 1"),
+        (importance(), {"n": 2.5}, InputTypeError, "n must be a whole number"),
+        (importance(), {"n": True}, InputTypeError, "n must be a whole number"),
+        (importance(), {"n_random": -1}, InputError, "n_random must be at least 0"),
     ):
         with pytest.raises(error, match=message):
             top_places(given, **options)

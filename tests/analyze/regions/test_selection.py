@@ -1,5 +1,6 @@
 """Regions against NumPy: top, bottom, random, core, monolingual; per tensor and over the model."""
 
+import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
@@ -125,18 +126,33 @@ def test_region__the_archive_gives_back_the_same_masks(tmp_path):
         ({"scope": "layer"}, "scope must be one of"),
         ({"role": "best"}, "role must be one of"),
         ({"of": "all"}, "of must be one of"),
-        ({"seed": -1}, "seed must be 0 or more"),
+        ({"top": "0.1"}, "top must be a number"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": 1.5}, "seed must be a whole number"),
         ({"conditions": ["pl"]}, "conditions must be some of"),
+        ({"conditions": "fr"}, "conditions must be a list of some of"),
         ({"matrices": ["z"]}, "matrices must be a list of types"),
         ({"of": "monolingual", "conditions": ["fr"]}, "at least two conditions"),
         ({"of": "monolingual", "role": "bottom"}, "at least two conditions"),
     ],
 )
 def test_region__bad_input_is_refused(options, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises((InputError, InputTypeError), match=message):
         region(importance(), **options)
 
 
 def test_region__something_else_than_importance_is_refused():
     with pytest.raises(InputTypeError, match=r"that actome\.importance gives"):
         region(xr.Dataset())
+
+
+def test_region__random_over_a_model_of_more_than_a_billion_parameters():
+    shape, n_tensors = (4096, 11008), 32
+    lazy = da.zeros((1, *shape), chunks=(1, 1024, shape[1]), dtype="float32")
+    nodes = {
+        f"w{i}": xr.Dataset({"importance": (("condition", "row", "column"), lazy)}) for i in range(n_tensors)
+    }
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(coords={"condition": ["a"]}), **nodes})
+    found = region(tree, top=1e-6, scope="model", role="random")
+    assert list(found.children) == sorted(nodes)
+    assert 0 < int(found["w0"]["mask"].sum()) < 200

@@ -82,7 +82,7 @@ def test_doses__show_a_panel_a_network_and_the_slopes(rng, out, draws):
         shown = page(ds, out=out)
         assert shown.sections == ["summary", anchor, "provenance"]
         assert sum(src.startswith("data:image/png") for src in shown.loaded) == 2
-        assert "are multiplied by the dose" in shown.text
+        assert "are multiplied by the dose" in shown.text and "Dotted: no change" in shown.text
         assert ("There are no controls" in shown.text) == (draws == 0)
 
 
@@ -172,6 +172,86 @@ def test_pruning__shows_what_is_saved_and_what_it_costs(out):
         assert text in shown.text
     filled = page(pruning(filled=[0, 488], compensate=True), out=out).text
     assert "488 neurons of zero weights" in filled and "added to the biases" in filled
+
+
+def in_archive(scores):
+    """As opened: with the digest that tells whether effects are of these scores."""
+    n = scores.sizes["lesion"]
+    return scores.assign_coords(mismatch=("lesion", np.zeros(n))).assign_attrs(manifest_digest="sha256:1")
+
+
+def test_report__finds_the_effects_of_scores_that_come_without_any(rng, out):
+    settings = (
+        {},
+        {"doses": [0.5, 2.0], "kind": "noise"},
+        {"doses": [1.5, 2.0], "kind": "scale"},
+        {"keep_only": True},
+    )
+    scores = [in_archive(make_scores(rng, targets=("fr",), draws=2, effect=0.5, **s)) for s in settings]
+    hit = xr.where(scores[0]["logprob"].notnull(), rng.random(scores[0]["logprob"].shape) < 0.5, -1)
+    shown = page(scores[0].assign(hit=hit), *scores[1:], out=out)
+    assert shown.sections == ["summary", "lesions", "doses", "gains", "preservation", "provenance"]
+    assert "measured by the loss" in shown.text and "measured by the share of tokens foretold" in shown.text
+    assert shown.text.count("Measured by the loss") == 3  # of the curves
+
+
+def test_lesions__show_what_the_model_wrote(rng, out):
+    scores = make_scores(rng, targets=TARGETS, draws=1)
+    names, n = scores["prompt"].values, scores.sizes["prompt"]
+    wrote = [[f"{lesion} wrote of {p}" for p in names] for lesion in scores["lesion"].values]
+    scores = in_archive(scores.assign_coords(text=("prompt", [f"text of {p}" for p in names])))
+    turned = scores.assign(completion=(("lesion", "prompt"), wrote)).isel(prompt=rng.permutation(n))
+    text = page(turned, out=out).text
+    for prompt in names:
+        assert (f"text of {prompt}" in text) == (prompt in ("p00", "p01"))
+        assert (f"fr/target-1/nan wrote of {prompt}" in text) == (prompt in ("p00", "p01"))
+    assert "none (baseline)/baseline-1/nan wrote of" in text and "control" in text
+    assert "fr/control0/nan wrote" not in text
+
+
+def test_report__takes_given_effects_of_scores_as_they_are(rng, out):
+    scores = in_archive(make_scores(rng, targets=TARGETS))
+    hit = xr.where(scores["logprob"].notnull(), 1, -1)
+    given = lesion_effects(scores, n_bootstrap=7)
+    text = page(scores.assign(hit=hit), given, out=out).text
+    assert "tokens foretold" not in text
+    other = given.assign_attrs(source="sha256:2")
+    assert "tokens foretold" in page(scores.assign(hit=hit), other, out=out).text
+
+
+def test_report__says_why_scores_have_no_effects(rng, out):
+    scores = in_archive(make_scores(rng, targets=TARGETS)).assign_attrs(selected_on=["p03"])
+    text = page(scores, out=out).text
+    assert "No effects of these scores: 1 of the scored prompts, such as 'p03', took part" in text
+    assert "How the controls match" in text
+
+
+def test_lesions__call_removed_only_what_is_gone(rng, out):
+    ds = lesion_effects(make_scores(rng, targets=TARGETS, own=1.0, kind="mean"), n_bootstrap=5)
+    text = page(ds, out=out).text
+    assert "The lesion (mean) of fr" in text and "lesioned" in text
+    assert "Removing" not in text and "removed" not in text
+
+
+def test_doses__of_noise_around_the_means_show_no_dose_of_no_change(rng, out):
+    settings = {"kind": "noise", "reference": {"recording": "sha256:1"}}
+    scores = make_scores(rng, targets=TARGETS, doses=[0.0, 1.0], effect=0.5, **settings)
+    text = page(dose_response(scores, n_bootstrap=5), out=out).text
+    assert "no dose leaves the model as it is" in text and "per unit of dose (" in text
+    assert "Dotted" not in text and "from the dose that changes nothing" not in text
+
+
+def test_doses__of_kept_networks_say_so(rng, out):
+    scores = make_scores(rng, targets=TARGETS, doses=[0.0, 0.5], effect=0.5, kind="scale", keep_only=True)
+    text = page(dose_response(scores, n_bootstrap=5), out=out).text
+    assert "activations of all neurons but the network's are multiplied" in text
+    assert "small where the network holds up better" in text
+
+
+def test_preservation__says_what_became_of_the_others(rng, out):
+    scores = make_scores(rng, targets=TARGETS, effect=0.5, keep_only=True, kind="mean")
+    text = page(preservation(scores, n_bootstrap=5), out=out).text
+    assert "The networks are kept; all other neurons are set to their means in the reference." in text
 
 
 def test_report__refuses_curves_that_lack_something(rng, out):

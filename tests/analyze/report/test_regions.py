@@ -9,6 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 import actome
 from actome.analyze.report.forgetting import _mean, _wilson
+from actome.store.errors import InputError
 
 from .test_report import page
 
@@ -56,6 +57,23 @@ def test_regions__shows_the_table_of_what_the_regions_are(out):
     assert "the region “top 1%” in one type of matrix" in shown.text
     assert "There are no random regions beside them" in shown.text and "0.700" in shown.text
     assert "1.00 nats per token above the base, 0.900 to 1.10; p 0.25" in out.read_text(encoding="utf-8")
+
+
+def test_regions__what_the_model_wrote_without_each_region_is_shown(out):
+    written = [["ein Haus", "une maison"], ["Haus Haus", "maison"], ["hier", "ici"]]
+    scores = xr.Dataset(
+        {"completion": (("lesion", "prompt"), np.array(written, dtype=object))},
+        coords={
+            "prompt": ["p0", "p1"], "condition": ("prompt", ["de", "fr"]),
+            "role": ("lesion", ["baseline", "target", "control"]), "target": ("lesion", ["", "core", "core"]),
+        },
+        attrs={"kind": "region_scores"},
+    )  # fmt: skip
+    shown = page(scores, out=out)
+    assert "regions" in shown.sections and "Haus Haus" in shown.text and "none (baseline)" in shown.text
+    assert "ici" not in shown.text
+    with pytest.raises(InputError, match=r"of kind 'region_scores' but lacks \['completion'\]"):
+        actome.report(scores.drop_vars("completion"), out=out)
 
 
 def test_regions__overlap_stands_beside_chance(out):

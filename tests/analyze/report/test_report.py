@@ -18,6 +18,7 @@ from actome.analyze.report.gather import gather, matching
 from actome.analyze.report.heat import overlap_table
 from actome.analyze.report.lesions import Effects
 from actome.analyze.report.maps import aggregate, any_kept, colour_limit, paint
+from actome.analyze.report.wording import decimal
 from actome.store.errors import InputError, InputTypeError
 from actome.store.phantom import phantom
 
@@ -228,7 +229,8 @@ def test_report__states_the_headline_numbers(results, full):
     accuracy = float(results["identification"]["accuracy"])
     assert f"{100 * accuracy:.1f} % of 18 prompts named rightly" in text
     assert "2 networks (Top(0.05), one-sided), their sizes out of 256 neurons: a 13, b 13." in text
-    assert "2 of the 2 networks named as a condition cost that condition most." in text
+    assert "2 of the 2 networks named as a condition cost that condition most" in text
+    assert "by chance 0.667 would" in text
     assert "3 of 4 repeats converged; not converged: 1" in text
 
 
@@ -283,6 +285,24 @@ def test_report__refuses_what_is_no_result(wrong, out):
 def test_report__refuses_a_kind_that_it_does_not_know(out):
     with pytest.raises(InputTypeError, match=r"kind 'dream' with the variables \['x'\]"):
         actome.report(xr.Dataset({"x": 1}, attrs={"kind": "dream"}), out=out)
+
+
+def test_report__says_what_to_do_with_regions(out):
+    for kind, message in (
+        ("regions", "give what `region_effects` returns"),
+        ("importance", "`actome.region`"),
+    ):
+        tree = xr.DataTree(xr.Dataset(attrs={"kind": kind}))
+        with pytest.raises(InputTypeError, match=f"result 1 of the report holds {kind}, .*{message}"):
+            actome.report(tree, out=out)
+
+
+def test_report__a_set_without_a_network_is_no_table(ds, out):
+    mask = actome.threshold(actome.compute_contrast(actome.fit_glm(ds), "a - b")).expand_dims(network=["a"])
+    none = mask.isel(network=[])
+    for which, ab in (("second", (mask, none)), ("first", (none, mask)), ("first", (none,))):
+        shown = page(actome.overlap(*ab), out=out).text
+        assert f"The {which} set holds no network: there is nothing to compare." in shown
 
 
 def test_report__needs_a_result(out):
@@ -375,3 +395,50 @@ def test_drawable_labels__number_what_the_font_lacks():
 def test_effects_own__is_the_condition_of_the_networks_name():
     read = Effects.of(effects(("b", "ic0")))
     assert [read.own(i) for i in range(2)] == [1, None]
+
+
+def test_report__replaces_a_report_and_refuses_what_is_something_else(results, tmp_path):
+    out = tmp_path / "report.html"
+    out.touch()  # an empty file, as mktemp makes
+    first = Path(actome.report(results["lesions"], out=out)).read_bytes()
+    actome.report(results["overlap"], out=out)
+    assert out.read_bytes() != first
+    page_of_mine = b"<!DOCTYPE html>\n<title>Actome report: mine</title>\n"
+    for name, held in (("precious.csv", b"a,b\n1,2\n"), ("mine.html", page_of_mine)):
+        (tmp_path / name).write_bytes(held)
+        with pytest.raises(InputError, match=f"{name} is there already and is no report of Actome"):
+            actome.report(results["overlap"], out=tmp_path / name)
+        assert (tmp_path / name).read_bytes() == held
+    for out, message in (
+        (tmp_path, "is a folder; name the report's file"),
+        ("/dev/null", "is there already"),
+        ("s3://lab/r.html", "is a file of this machine"),
+    ):
+        with pytest.raises(InputError, match=message):
+            actome.report(results["overlap"], out=out)
+
+
+def test_report__tells_the_strongest_neurons_of_each_contrast(results, out):
+    contrast, mask = results["contrasts"], results["networks"]
+    renumbered = contrast.assign_coords(neuron=contrast["neuron"] + 1000)
+    for given, kept, two_sided in (
+        ((renumbered, mask.assign_coords(neuron=renumbered["neuron"])), mask, False),
+        ((renumbered,), xr.ones_like(mask), True),
+    ):
+        text = page(*given, out=out).text
+        assert "The 5 strongest neurons of each contrast" in text
+        for i in range(contrast.sizes["network"]):
+            stat = contrast["stat"][i].where(kept[i])
+            flat = (abs(stat) if two_sided else stat).to_numpy().ravel()
+            for place in np.argsort(-np.nan_to_num(flat, nan=-np.inf))[:5]:
+                layer, neuron = divmod(int(place), contrast.sizes["neuron"])
+                effect = decimal(float(contrast["effect"][i, layer, neuron]))
+                assert f"{layer}{1000 + neuron}{effect}" in text
+
+
+def test_report__an_f_has_strongest_neurons_without_effects(ds, out):
+    fit = actome.fit_glm(ds)
+    f = actome.compute_contrast(fit, np.array([[1, -1, 0, 0], [0, 1, -1, 0]]))
+    text = page(f, out=out).text
+    assert "layerneuronstatisticzp" in text
+    assert "confounds: run" in text

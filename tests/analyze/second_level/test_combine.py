@@ -11,6 +11,7 @@ from actome.analyze.second_level.combine import combine
 from actome.analyze.threshold import Z, threshold
 from actome.store.errors import ActomeError
 from actome.store.phantom import phantom
+from actome.store.selection import Selection
 
 
 def contrast_of(seed, contrast="a - b", effect=1.0, **options):
@@ -220,6 +221,22 @@ def test_combine__refuses(make, error, message, inputs, raise_if_computes):
     with raise_if_computes(), pytest.raises(error, match=message) as caught:
         combine(given)
     assert isinstance(caught.value, ActomeError)
+
+
+def test_combine__refuses_texts_of_one_model_under_other_ids(inputs):
+    def of(ds, weights, text):
+        prompts = tuple((p, f"{text}{k:015d}") for k, p in enumerate(ds.attrs["selected_on"]))
+        own = {"source": f"{ds.attrs['selected_on'][0]} {text}", "weights_digest": weights}
+        return ds.assign_attrs(Selection(prompts).attrs, **own)
+
+    first, other = inputs[:2]
+    with pytest.raises(ActomeError, match="share 18 prompts of one recording or model"):
+        combine([of(first, "m", "t"), of(other, "m", "t")])
+    for weights, text in (("n", "t"), ("m", "u"), ("", "t")):  # another model, other texts, who knows
+        made = combine([of(first, "m", "t"), of(other, weights, text)])
+        assert len(made.attrs["selected_texts"]) == 36
+    same_ids = [of(first, "m", "t"), of(first, "m", "u")]
+    assert combine(same_ids).attrs["selected_on"] == 2 * first.attrs["selected_on"]
 
 
 def test_combine__refuses_an_unknown_way(inputs):

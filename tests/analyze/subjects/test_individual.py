@@ -189,6 +189,8 @@ def test_subjects__are_the_same_from_disk_on_a_cluster_of_processes(ds, template
     [
         (prompt_level, {}, "individual_components needs the activations of tokens"),
         (lambda d: d, {"n_components": 0}, "n_components must be at least 1, got 0"),
+        (lambda d: d, {"n_components": 2.5}, "n_components must be a whole number, got 2.5"),
+        (lambda d: d, {"seed": -1}, "seed must be at least 0, got -1"),
         (lambda d: d, {"mode": "both"}, "mode must be 'spatial' or 'temporal', got 'both'"),
         (lambda d: d, {"solver": "hope"}, "solver must be one of"),
         (lambda d: d, {"subject": "session"}, "subject must be 'prompt' or a label of the prompts"),

@@ -114,6 +114,19 @@ def test_recurrence__of_an_empty_template_is_nothing(templates, individuals):
     assert (got["best"][1] == 0).all()
 
 
+def test_recurrence__of_no_template_is_an_empty_result(templates, individuals, tmp_path):
+    got = recurrence(templates[:0], individuals, n_draws=9)
+    assert dict(got.sizes) == {
+        "network": 0,
+        "subject": individuals.sizes["subject"],
+        "threshold": 10,
+        "draw": 9,
+    }
+    assert open_result(save_result(got, tmp_path / "r.zarr"))["p_samples"].shape == (0,)
+    got = recurrence(templates, individuals[:, :0], n_draws=9)
+    assert not got["components"].any() and (got["p_samples"] == 1).all()
+
+
 def test_recurrence__takes_networks_of_individual_maps_and_is_saved(templates, rng, tmp_path):
     maps = xr.DataArray(rng.standard_normal((3, 2, *SHAPE)), dims=("subject", "component", "layer", "neuron"))
     maps = maps.assign_coords(component=[0, 1], subject=["p", "q", "r"]).to_dataset(name="component_map")
@@ -133,6 +146,8 @@ def test_recurrence__takes_networks_of_individual_maps_and_is_saved(templates, r
         (lambda a, b: (a, b), {"sweep": [0.0]}, "a Jaccard threshold must lie between 0 and 1, got 0.0"),
         (lambda a, b: (a, b), {"null": "easy"}, "null must be None or one of"),
         (lambda a, b: (a, b), {"n_draws": 0}, "n_draws must be at least 1, got 0"),
+        (lambda a, b: (a, b), {"n_draws": 10.5}, "n_draws must be a whole number, got 10.5"),
+        (lambda a, b: (a, b), {"seed": -1}, "seed must be at least 0, got -1"),
     ],
 )
 def test_recurrence__refuses(change, options, message, templates, individuals):

@@ -65,6 +65,13 @@ def test_network_time_courses__are_nan_for_a_network_without_usable_neurons(ds, 
     np.testing.assert_array_equal(got["time_course"][2], network_time_courses(ds, without)["time_course"][2])
 
 
+def test_network_time_courses__of_no_network_are_none(ds, masks):
+    got = network_time_courses(ds, masks[:0]).compute()
+    assert got["time_course"].shape == (0, ds.sizes["prompt"], ds.sizes["token"]) and got["size"].shape == (
+        0,
+    )
+
+
 def test_network_time_courses__keep_labels_and_are_saved(ds, masks, tmp_path):
     got = network_time_courses(ds, masks)
     again = open_result(save_result(got, tmp_path / "t.zarr")).load()

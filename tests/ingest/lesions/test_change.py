@@ -6,9 +6,14 @@ import torch
 import xarray as xr
 
 from actome.ingest.lesions.change import Change
-from actome.ingest.lesions.draws import ByPrompt, InOrder
+from actome.ingest.lesions.draws import ByPrompt, Continued, InOrder
 from actome.ingest.lesions.kinds import as_doses, check_kind
-from actome.ingest.lesions.reference import mean_activation, standard_deviation, token_pool
+from actome.ingest.lesions.reference import (
+    mean_activation,
+    reference_identity,
+    standard_deviation,
+    token_pool,
+)
 from actome.store.errors import InputError, InputTypeError
 from actome.store.phantom import phantom
 
@@ -56,7 +61,7 @@ def test_change__noise_without_a_reference_is_added():
 def test_change__resample_takes_whole_tokens_of_other_prompts(reference):
     change = Change.of("resample", reference, SHAPE, "mlp", 0)
     own = str(reference["prompt"].to_numpy()[3])
-    draws = ByPrompt(0, [3, 80], [own, "elsewhere"])
+    draws = ByPrompt(0, [own, "elsewhere"])
     x = torch.zeros((1, 2 * 40, 6))
     new = np.stack([change.values(x, layer, None, draws).numpy() for layer in (0, 1)], axis=1)
     prompts = reference["activation"].transpose("prompt", "token", "layer", "neuron").to_numpy()
@@ -81,13 +86,63 @@ def test_token_pool__needs_the_cube_and_another_prompt(reference):
 
 def test_by_prompt__draws_belong_to_the_prompt_whatever_it_is_batched_with(reference):
     pool = token_pool(reference, SHAPE, "mlp", 0)
-    both, one = ByPrompt(1, [4, 9], ["x", "y"]), ByPrompt(1, [9], ["y"])
+    both, one = ByPrompt(1, ["x", "y"]), ByPrompt(1, ["y"])
     wide = both.normal(2, 2 * 7, 5).reshape(2, 7, 5)
     np.testing.assert_array_equal(wide[1, :4], one.normal(2, 4, 5))
     assert not np.array_equal(wide[0], wide[1]) and not np.array_equal(
         wide, both.normal(1, 14, 5).reshape(2, 7, 5)
     )
     np.testing.assert_array_equal(both.donors(0, 14, pool)[7:11], one.donors(1, 4, pool))
+
+
+def test_continued__goes_on_with_the_draws_of_the_prompt_behind_padding_on_the_left(reference):
+    pool, names, n_tokens = token_pool(reference, SHAPE, "mlp", 0), ["x", "y"], [3, 5]
+    whole, parts = ByPrompt(1, names), Continued(1, names, n_tokens)
+    normal, donors = whole.normal(1, 2 * 8, 5).reshape(2, 8, 5), whole.donors(1, 2 * 8, pool).reshape(2, 8)
+    read, chosen = parts.normal(1, 2 * 5, 5).reshape(2, 5, 5), parts.donors(1, 2 * 5, pool).reshape(2, 5)
+    assert not read[0, :2].any()
+    for i, n in enumerate(n_tokens):
+        np.testing.assert_array_equal(read[i, -n:], normal[i, :n])
+        np.testing.assert_array_equal(chosen[i, -n:], donors[i, :n])
+    for step in range(3):
+        np.testing.assert_array_equal(parts.normal(1, 2, 5), normal[[0, 1], np.add(n_tokens, step)])
+        np.testing.assert_array_equal(parts.donors(1, 2, pool), donors[[0, 1], np.add(n_tokens, step)])
+    np.testing.assert_array_equal(parts.donors(0, 2 * 5, pool).reshape(2, 5)[1], chosen[1])  # any layer
+
+
+def test_continued__takes_no_token_of_the_prompt_itself(reference):
+    pool = token_pool(reference, SHAPE, "mlp", 0)
+    own = str(pool.prompt[9])
+    draws = Continued(0, [own], [400])
+    places = np.concatenate([draws.donors(0, 400, pool), *(draws.donors(0, 1, pool) for _ in range(400))])
+    assert len(set(places.tolist())) > 200 and not (pool.prompt[places] == own).any()
+
+
+def test_token_pool__does_not_hang_on_the_order_of_the_prompts(reference):
+    pool, turned = (
+        token_pool(ds, SHAPE, "mlp", 2) for ds in (reference, reference.isel(prompt=slice(None, None, -1)))
+    )
+    np.testing.assert_array_equal(pool.values, turned.values)
+    np.testing.assert_array_equal(pool.prompt, turned.prompt)
+
+
+@pytest.mark.parametrize("kind", ["noise", "resample", "zero"])
+def test_reference_identity__is_of_the_values_whatever_the_chunks(reference, kind):
+    def identity(ds):
+        magnitude = mean_activation(ds, SHAPE, "mlp", magnitude=True)
+        return reference_identity(ds, magnitude, Change.of(kind, ds, SHAPE, "mlp", 0).digest())
+
+    found = identity(reference)
+    for same in (
+        reference.chunk(prompt=7),
+        reference.isel(neuron=slice(None, None, -1)),
+        reference.copy(deep=True),
+    ):
+        assert identity(same) == found
+    changed = reference.copy(deep=True)
+    changed["activation"][3, 1] += 0.01
+    for other in (changed, reference.isel(token=slice(0, 2)), reference.isel(prompt=slice(0, 29))):
+        assert identity(other)["reference_values_digest"] != found["reference_values_digest"]
 
 
 @pytest.mark.parametrize(

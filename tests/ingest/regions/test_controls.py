@@ -8,6 +8,7 @@ import torch
 from actome.analyze.regions.effects import region_effects
 from actome.ingest.regions.controls import Controls, mean_magnitude, shared, size_of
 from actome.ingest.regions.scores import score_regions
+from actome.store.errors import InputError
 
 
 @pytest.fixture
@@ -31,6 +32,25 @@ def test_controls__are_of_the_same_tensors_and_as_many(weights, region, match):
         assert (np.diff(drawn[name]) > 0).all() and drawn[name][-1] < weights[name].numel()
     again, other = controls.draw([0, 1]), controls.draw([0, 2])
     assert (drawn["a"] == again["a"]).all() and (drawn["a"] != other["a"]).any()
+
+
+def test_controls__of_lines_are_as_many_whole_lines_of_the_same_tensor(weights):
+    rows, columns = np.zeros((2, 40, 50), dtype=bool)
+    rows[[2, 7, 39]], columns[:, [0, 49]] = True, True
+    for mask, axis in ((rows, 1), (columns, 0)):
+        target = {"a": np.flatnonzero(mask), "b": np.array([4])}
+        controls, count = Controls(target, weights, "lines"), np.zeros(mask.shape[1 - axis])
+        for draw in range(60):
+            drawn = controls.draw([0, draw])
+            found = np.zeros((40, 50), dtype=bool)
+            found.reshape(-1)[drawn["a"]] = True
+            assert found.sum() == mask.sum() and len(drawn["b"]) == 1
+            assert (found.all(axis=axis) == found.any(axis=axis)).all()
+            count += found.all(axis=axis)
+        expected = mask.all(axis=axis).mean()  # every line is as likely
+        assert abs(count - 60 * expected).max() < 5 * np.sqrt(60 * expected)
+    with pytest.raises(InputError, match="of a the region is 52 values in 2 rows and 50 columns"):
+        Controls({"a": np.r_[0:50, 60, 70]}, weights, "lines")
 
 
 def test_controls__matched_ones_are_as_large(weights, region):

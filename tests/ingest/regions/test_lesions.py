@@ -60,12 +60,19 @@ def test_region_lesion__swap_keeps_the_values_of_the_tensor_and_moves_each_of_th
     assert torch.equal(phantom.module.get_parameter(name), before)
 
 
-def test_region_lesion__swap_of_more_than_half_moves_what_has_a_partner(model, phantom):
-    name, mask = "model.layers.1.self_attn.q_proj.weight", np.ones((50, 50), dtype=bool)
-    mask[0, :7] = False
-    before = phantom.module.get_parameter(name).detach().clone()
+def test_region_lesion__swap_of_more_than_half_of_a_tensor_is_refused(model, phantom):
+    name, mask = "model.layers.1.self_attn.q_proj.weight", np.zeros((50, 50), dtype=bool)
+    mask[:25] = True
+    before, digest = phantom.module.get_parameter(name).detach().clone(), weights_digest(phantom.module)
     with region_lesion(model, {name: mask}, kind="swap") as module:
-        assert int((module.get_parameter(name) != before).sum()) == 14
+        assert bool((module.get_parameter(name) != before).all())
+    mask[25, 0] = True
+    with (
+        pytest.raises(InputError, match=r"q_proj\.weight the region is more than half: 1251 of 2500"),
+        region_lesion(model, {name: mask}, kind="swap"),
+    ):
+        pass
+    assert weights_digest(phantom.module) == digest
 
 
 def test_region_lesion__reset_takes_the_values_of_another_model_or_of_the_beginning(tmp_path):

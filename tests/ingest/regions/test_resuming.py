@@ -39,7 +39,15 @@ def runs(loaded, phantom, planted):
     region = pick_region(planted, "b")
     return {
         "scores": lambda path: score_regions(
-            loaded, few, path, planted, kind="noise", amount=0.5, controls=1, match="magnitude"
+            loaded,
+            few,
+            path,
+            planted,
+            kind="noise",
+            amount=0.5,
+            controls=1,
+            match="magnitude",
+            max_new_tokens=2,
         ),
         "sweep": lambda path: sweep(loaded, few, path, places, factors=(0, 3)),
         "training": lambda path: train_frozen(loaded, few, path, region, texts=texts, **steps),

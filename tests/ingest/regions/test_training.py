@@ -107,6 +107,21 @@ def test_train_frozen__bad_input_is_refused(model, phantom, region, texts, plant
     assert not (tmp_path / "t.zarr").exists()
 
 
+def test_train_frozen__loads_a_model_in_float32_whatever_its_files_are_in(
+    phantom, region, texts, tmp_path, monkeypatch
+):
+    asked = []
+
+    def read(*source, dtype=None, **options):
+        asked.append(dtype)
+        raise InputError("seen")
+
+    monkeypatch.setattr("actome.ingest.models.read_model", read)
+    with pytest.raises(InputError, match="seen"):
+        train_frozen("demo", phantom.paradigm, tmp_path / "t.zarr", region, texts=texts)
+    assert asked == ["float32"]
+
+
 def test_train_frozen__a_model_in_bfloat16_is_refused(phantom, region, texts, tmp_path):
     module = phantom.module.__class__(phantom.module.config).to(torch.bfloat16)
     with pytest.raises(InputError, match="weights are bfloat16: small updates would be rounded away"):

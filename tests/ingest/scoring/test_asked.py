@@ -36,6 +36,12 @@ def test_score__doses_are_given_to_every_network_and_control(model, few, masks, 
         )
 
 
+def test_score__doses_that_six_digits_do_not_tell_apart_have_names_of_their_own(model, few, masks, tmp_path):
+    doses = [1.0000001, 1.0000002]
+    scores = actome.score(model, few, tmp_path / "s.zarr", masks, kind="scale", amount=doses, controls=0)
+    assert scores["lesion"].values.tolist()[1:3] == ["a/target@1.0000001", "a/target@1.0000002"]
+
+
 def test_score__keep_only_leaves_the_network_and_nothing_else(model, few, masks, tmp_path):
     scores = actome.score(model, few, tmp_path / "s.zarr", masks, keep_only=True, controls=1)
     for lesion in scores["lesion"].values:
@@ -62,6 +68,29 @@ def test_score__chance_belongs_to_the_prompt_not_to_the_batch(model, few, masks,
     np.testing.assert_allclose(single["logprob"], whole["logprob"], atol=1e-5)
     other = actome.score(model, few, tmp_path / "c.zarr", masks, seed=1, **options).load()
     assert not np.allclose(other["logprob"][1], whole["logprob"][1], equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", ["noise", "resample"])
+def test_score__chance_belongs_to_the_prompt_not_to_its_place(model, phantom, few, masks, tmp_path, kind):
+    """Each prompt has its numbers and its texts, whichever others are there and in whichever order."""
+    wide = actome.record(model, few, tmp_path / "r.zarr", dtype="float32", index=False)
+    options = {"kind": kind, "reference": wide, "controls": 1, "max_new_tokens": 4, "temperature": 1.0}
+    both = phantom.paradigm.select(run=0)
+    whole = actome.score(model, both, tmp_path / "a.zarr", masks, **options).load()
+    some = actome.Paradigm(both.table.iloc[[5, 1, 2]])
+    other = actome.score(model, some, tmp_path / "b.zarr", masks, **options).load()
+    same = whole.sel(prompt=other["prompt"]).isel(token=slice(0, other.sizes["token"]))
+    np.testing.assert_allclose(other["logprob"], same["logprob"], atol=1e-5)
+    assert other["completion"].values.tolist() == same["completion"].values.tolist()
+    assert len({str(t) for t in whole["completion"].values[1]}) > 1
+
+
+def test_score__controls_belong_to_the_network_not_to_its_place(model, few, masks, tmp_path):
+    both = actome.score(model, few, tmp_path / "a.zarr", masks, controls=3).load()
+    for name, networks in (("turned", ["b", "a"]), ("one", ["b"])):
+        other = actome.score(model, few, tmp_path / name, masks.sel(network=networks), controls=3).load()
+        xr.testing.assert_identical(other["network"], both["network"].sel(lesion=other["lesion"]))
+    assert len(np.unique(both["network"].isel(lesion=both["target"] == "b"), axis=0)) == 4
 
 
 def test_score__controls_say_how_they_differ_from_their_target(model, few, masks, tmp_path):
@@ -139,6 +168,13 @@ def test_score__what_cannot_be_asked_is_refused(model, few, masks, tmp_path):
     out = tmp_path / "s.zarr"
     for options, error, message in (
         ({"untrained": -1}, InputError, "untrained must be at least 0"),
+        ({"untrained": 0.5}, InputTypeError, "untrained must be a whole number, got 0.5"),
+        ({"controls": float("nan")}, InputTypeError, "controls must be a whole number, got nan"),
+        ({"seed": -1}, InputError, "seed must be at least 0"),
+        ({"max_new_tokens": -1}, InputError, "max_new_tokens must be at least 0"),
+        ({"max_new_tokens": 1.5}, InputTypeError, "max_new_tokens must be a whole number"),
+        ({"keep_only": "no"}, InputTypeError, "keep_only must be True or False, got 'no'"),
+        ({"kind": "scale", "amount": [1.0, float("nan")]}, InputError, "amount must be a finite number"),
         ({"kind": "scale", "amount": [1, 1]}, InputError, "several that differ"),
         ({"max_new_tokens": 60}, InputError, "the model's context 64"),
         ({"selectivity": "stat"}, InputTypeError, "selectivity must be a DataArray"),
@@ -150,7 +186,9 @@ def test_score__what_cannot_be_asked_is_refused(model, few, masks, tmp_path):
         ({"selectivity": masks.astype(float).isel(network=[0])}, InputError, "no map of the network 'b'"),
     ):
         with pytest.raises(error, match=message):
-            actome.score(model, few, out, masks, controls=0, **options)
+            actome.score(model, few, out, masks, **{"controls": 0, **options})
+    with pytest.raises(InputError, match="names of the networks must differ"):
+        actome.score(model, few, out, {"1": masks[0].values, 1: masks[1].values}, controls=0)
     with pytest.raises(InputError, match="at least one network"):
         actome.score(model, few, out, masks.isel(network=[]), controls=0)
     assert not out.exists()

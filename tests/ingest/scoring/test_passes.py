@@ -50,7 +50,7 @@ def check(architecture, sites=SITES):
         before = score_tokens(model, token_id)
 
         def batch(subject=subject):
-            return PromptBatch(subject, token_id, ByPrompt(0, range(4), "abcd"))
+            return PromptBatch(subject, token_id, ByPrompt(0, "abcd"))
 
         alone = [Group((i,), subject.n_skipped(mask)) for i, mask in enumerate(masks)]
         assert [g.n_skipped for g in alone] == [3, *(i + (site == "residual") for i in (0, 1, 2, 1, 0))]
@@ -82,7 +82,7 @@ def test_score__hits_are_those_of_the_logits():
     subject = Subject(model, find_taps(model.module, "mlp"), Change("zero"), "mlp")
     masks = np.zeros((2, N_LAYERS, 24), dtype=bool)
     masks[1] = True
-    batch = PromptBatch(subject, token_id, ByPrompt(0, range(40), [""] * 40))
+    batch = PromptBatch(subject, token_id, ByPrompt(0, [""] * 40))
     hit = batch.score(masks, [None] * 2, also=["hit"])["hit"]
     with torch.no_grad():
         logits = model.module(torch.from_numpy(token_id).long().clamp(min=0)).logits
@@ -108,7 +108,7 @@ def test_score__a_forward_that_another_library_put_on_a_block_is_put_back():
     masks = np.zeros((3, N_LAYERS, 24), dtype=bool)
     masks[:, 2, :5] = True
     token_id = np.arange(3, 11, dtype=np.int32)[None]
-    PromptBatch(subject, token_id, ByPrompt(0, [0], ["a"])).score(masks, [None] * 3)
+    PromptBatch(subject, token_id, ByPrompt(0, ["a"])).score(masks, [None] * 3)
     assert block.__dict__["forward"] is wrapped and len(calls) == 1
     assert HIDDEN == model.module.config.hidden_size
 
@@ -119,7 +119,7 @@ def test_score__kl_is_that_of_the_two_distributions():
     token_id[1, 6:] = -1
     subject = Subject(model, find_taps(model.module, "mlp"), Change("scale"), "mlp")
     masks = lesions(np.random.default_rng(1), 24)
-    batch = PromptBatch(subject, token_id, ByPrompt(0, range(3), "abc"))
+    batch = PromptBatch(subject, token_id, ByPrompt(0, "abc"))
     kl = batch.score(masks, [3.0] * len(masks), also=["kl"])["kl"]
     ids = torch.from_numpy(token_id).long().clamp(min=0)
     with torch.no_grad():

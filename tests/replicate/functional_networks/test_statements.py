@@ -99,6 +99,9 @@ def test_choices__tell_the_two_ways_apart():
     assert practice["values"][0] == "mlp" and paper["values"][0] == "mlp_out"
     assert practice["ICA"][0].startswith("spatial") and "row of the transposed mixing" in paper["ICA"][0]
     assert "unit variance" in practice["scale of neurons"][0] and "centred" in paper["scale of neurons"][0]
+    assert all(
+        "the study's code takes the cube" in w["non-linearity of the ICA"][1] for w in (practice, paper)
+    )
     assert practice["stability"][0].startswith("10 repeats") and "further repeats" in paper["stability"][0]
     assert practice["components"][0] == "7" and practice["short samples"][0].endswith("words 3")
     assert practice["samples"][0].startswith("words 1 + 1")

@@ -72,6 +72,9 @@ def test_run__goes_both_ways_as_it_says(folder):
     assert practice.attrs["standardize"] and not paper.attrs["standardize"]
     assert "spatial" in practice.attrs["method"] and "temporal" in paper.attrs["method"]
     assert np.isfinite(practice["stability"]).all() and np.isfinite(paper["stability"]).all()
+    alone = [result(folder, f"individual_both_{w}").attrs["method"] for w in ("practice", "paper")]
+    assert "spatial, quasi-newton" in alone[0] and "temporal, fastica" in alone[1]
+    assert "FastICA" in paper.attrs["method"] and paper.attrs["repeats"] == paper.attrs["method"]
     assert (paper.attrs["n_runs"], practice.attrs["n_runs"]) == (1, 3)
     assert float(paper["found_again"].max()) > 0.8
     assert "is_network" in practice and "is_network" not in paper

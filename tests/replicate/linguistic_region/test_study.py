@@ -1,5 +1,6 @@
 """Linguistic regions from the importance to the report, on a model whose parameters are known."""
 
+import copy
 import re
 import shutil
 
@@ -97,7 +98,8 @@ def test_run__refuses_results_of_other_settings(folder, given):
     [
         ({"n_controls": 0}, "n_controls must be at least 1, got 0"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0 and finite, got 0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be above 0 and finite, got inf"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"language": "xx"}, "there is no language 'xx' to train on"),
         ({"probe": Paradigm([{"text": "a1 a2"}])}, "a probe needs the columns item and correct"),
@@ -108,6 +110,43 @@ def test_run__refuses_a_wrong_option_before_any_work(wrong, message, given, tmp_
     with pytest.raises(InputError, match=message):
         run(**{**given, **OPTIONS, **wrong}, out=out)
     assert not out.exists()
+
+
+def test_run__a_model_of_another_precision_is_refused_before_any_work(given, tmp_path):
+    module, tokenizer = given["model"]
+    with pytest.raises(InputError, match="weights are bfloat16: small updates would be rounded away"):
+        run(**{**given, "model": (copy.deepcopy(module).bfloat16(), tokenizer)}, out=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_run__loads_a_model_in_float32_whatever_its_files_are_in(given, tmp_path, monkeypatch):
+    asked = []
+
+    def read(*source, dtype=None, **options):
+        asked.append(dtype)
+        raise InputError("seen")
+
+    monkeypatch.setattr("actome.ingest.models.read_model", read)
+    with pytest.raises(InputError, match="seen"):
+        run(**{**given, "model": "demo"}, out=tmp_path / "none")
+    assert asked == ["float32"]
+
+
+def test_run__another_training_leaves_what_is_known_of_the_regions(folder, given, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(folder, again)
+    with pytest.raises(InputError, match=r"forgetting\.zarr was made with learning_rate 0\.0001, not 0\.01"):
+        run(**given, out=again, **OPTIONS, learning_rate=0.01)
+    for name in ("training", "forgetting", "statements"):
+        shutil.rmtree(again / f"{name}.zarr")
+    before = times(again)
+    run(**given, out=again, **OPTIONS, learning_rate=0.01)
+    after = times(again)
+    assert all(after[p] == time for p, time in before.items())
+    for name in ("training", "forgetting"):
+        shutil.rmtree(again / f"{name}.zarr")
+    with pytest.raises(InputError, match=r"regions_frozen\.zarr is the region of \['a'\], not of \['b'\]"):
+        run(**given, out=again, **{**OPTIONS, "language": "a"})
 
 
 def test_split__takes_a_third_of_every_language_whatever_the_order():

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from actome.store.archive import open as open_recording
+from actome.store.archive import open_so_far
 from actome.store.errors import InputError, MissingFileError
 from actome.store.housekeeping import append, gc
 from actome.store.housekeeping.garbage import _groups_and_staged
@@ -50,7 +50,7 @@ def test_gc__removes_units_that_are_not_complete_and_temporary_files(abandoned):
         ("files that were not written to their end", 8, "removed"),
     }
     assert files(path) == {k: v for k, v in before.items() if k not in left}
-    assert open_recording(path).sizes["prompt"] == 10
+    assert open_so_far(path).sizes["prompt"] == 10
     assert RecordingWriter(Location.of(path)).pending() == [5]
     assert gc(path, older_than=0) == []
 

@@ -90,7 +90,11 @@ def test_paradigm__the_table_given_stays_as_it_was():
     [
         ([], "needs at least one prompt, got none"),
         ([{"condition": "a"}], r"prompts need a column 'text', got \['condition'\]"),
-        ([{"text": "a"}, {"text": ""}], r"prompts \[1\] have no text; every prompt needs a non-empty string"),
+        (
+            [{"text": "a"}, {"text": ""}],
+            r"prompts \[1\] have no text; every prompt needs one that is not blank",
+        ),
+        ([{"text": "a"}, {"text": " \n"}], r"prompts \[1\] have no text"),
         ([{"text": 5}], r"prompts \[0\] have no text"),
         (
             [{"text": "a", "id": "x"}, {"text": "b", "id": "x"}],
@@ -109,6 +113,8 @@ def test_paradigm__the_table_given_stays_as_it_was():
         ),
         ([{"text": "a", "residual": 1, "layer": 2}], r"columns \['layer', 'residual'\] are reserved"),
         ([{"text": "a", "x/y": 1}], r"columns \['x/y'\] cannot name an array"),
+        ([{"text": "a", " x": 1}], r"columns \[' x'\] cannot name an array: .* no blank around"),
+        ([{"text": "a", "condition": "x "}], "condition 'x ' has blanks around it"),
         ([{"text": "a", "": 1}], r"columns \[''\] cannot name an array"),
     ],
 )

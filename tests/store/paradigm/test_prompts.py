@@ -44,9 +44,47 @@ def test_read__csv_labels_stay_text(tmp_path):
     assert list(read.table["code"]) == ["007", ""]
 
 
+def test_read__columns_of_a_csv_that_are_named_hold_numbers(tmp_path):
+    written(tmp_path, "text,item,rating,rt\na,1,3,0.5\nb,2,5,1e1\n", "prompts.csv")
+    yaml = "name: x\nprompts: {file: prompts.csv, numbers: [rating, rt]}\n"
+    table = Paradigm.read(written(tmp_path, yaml)).table
+    assert table["rating"].tolist() == [3.0, 5.0] and table["rating"].dtype == "float64"
+    assert table["rt"].tolist() == [0.5, 10.0] and list(table["item"]) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "text,rt\na,1\n",
+            r"`numbers` names unknown column 'rating'; prompt file p.csv has \['text', 'rt'\]",
+        ),
+        ("text,rating\na,1\nb,\nc,x\nd,inf\n", r"'rating' must hold a number in every row; rows \[1, 2, 3\]"),
+    ],
+)
+def test_read__a_column_of_numbers_holds_nothing_else(tmp_path, content, message):
+    written(tmp_path, content, "p.csv")
+    with pytest.raises(InputError, match=message):
+        Paradigm.read(written(tmp_path, "name: x\nprompts: {file: p.csv, numbers: [rating]}\n"))
+
+
+def test_read__a_blank_behind_a_comma_is_no_part_of_the_name(tmp_path):
+    written(tmp_path, "text, condition, run\nhello,a, 1\n", "p.csv")
+    table = Paradigm.read(written(tmp_path, "name: x\nprompts: {file: p.csv}\n")).table
+    assert table[["condition", "run"]].values.tolist() == [["a", 1]] and "condition" in table
+
+
+def test_read__a_table_of_prompts_is_no_paradigm(tmp_path):
+    path = written(tmp_path, "text\na\n", "mine.csv")
+    with pytest.raises(InputError, match=r"`name: mine` and `prompts: \{file: mine.csv\}`, and give that"):
+        Paradigm.read(path)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("p.csv", b"text,rt, rt\na,1,2\n", "p.csv is not csv: two columns have one name"),
+        ("p.csv", b"text,condition\na, b\n", "condition ' b' has blanks around it; take them out, in a csv"),
         ("p.xlsx", b"", "must end in .csv, .txt, .jsonl, .parquet, got '.xlsx'"),
         ("p.csv", b"", "p.csv is not csv: "),
         ("p.csv", b"text\n\xff\n", "p.csv is not csv: .*utf-8"),

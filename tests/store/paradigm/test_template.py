@@ -63,6 +63,7 @@ def test_template__is_filled_once():
         ("{text", "template '{text': expected '}' .*; write {{ and }} for braces that are meant"),
         ("text}", "Single '}' encountered .*; write {{ and }} for braces"),
         ("", r"the template leaves prompts \[0, 1\] without text"),
+        (" \n", r"the template leaves prompts \[0, 1\] without text"),
     ],
 )
 def test_template__bad_input(template, message):

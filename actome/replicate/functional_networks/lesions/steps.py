@@ -17,6 +17,7 @@ from ....store.blocks import prompt_level
 from ....store.kept import Kept
 from ....store.moments import Measure
 from ....store.provenance import digest_json
+from ....store.selection import kept_selection
 from ...outcome import as_dataset, say
 from ..samples import Samples
 from ..settings import Settings, Way
@@ -222,7 +223,7 @@ def _series(templates: xr.Dataset, group: xr.Dataset, way: Way, setup: _Setup) -
 
 
 def _masks(ds: xr.Dataset) -> xr.DataArray:
-    return ds["mask"].assign_attrs(selected_on=ds.attrs["selected_on"], source=ds.attrs.get("source", ""))
+    return ds["mask"].assign_attrs(kept_selection(ds.attrs), source=ds.attrs.get("source", ""))
 
 
 def _share_of(scores: xr.Dataset) -> Metric:
