@@ -17,6 +17,7 @@ from actome.ingest.phantom import phantom_model
 from actome.ingest.plan import Settings
 from actome.ingest.recorder import prepare
 from actome.ingest.tokens import Selection
+from actome.store.archive import open_so_far
 from actome.store.errors import InputError
 from actome.store.location import Location
 from actome.store.writer import RecordingWriter
@@ -102,7 +103,7 @@ def test_forecast__of_a_recording_that_goes_on_is_of_what_is_left(model, phantom
     monkeypatch.undo()
     prepared = prepare(model, phantom.paradigm, path, settings)
     left = prepared.forecast(timed=False)
-    n_done = int(actome.open(path).n_tokens.sum())
+    n_done = int(open_so_far(path).n_tokens.sum())
     assert (left.n_recorded, left.n_tokens) == (9, whole.n_tokens - n_done) and not prepared.is_complete
     assert "24, 9 of them recorded already" in str(left)
     assert left.n_bytes < whole.n_bytes

@@ -132,7 +132,7 @@ def test_record__generated_tokens_are_a_sound_recording(recordings, phantom, tmp
     assert (inputs["padding_side"], inputs["end_tokens"]) == ("left", [])
     again = actome.record(model, paradigm, tmp_path / "h.zarr", batch_size=2, **options)
     np.testing.assert_array_equal(again["token_id"], ds["token_id"])
-    with pytest.raises(InputError, match=r"differently \(sampling: "):
+    with pytest.raises(InputError, match=r"differently \(sampling\['temperature'\]: "):
         actome.record(model, paradigm, path, **(options | {"temperature": 0.5}))
 
 

@@ -115,7 +115,7 @@ def test_report__recurrence_without_chance_or_names_still_shows(out):
         ("related", "unrelated", "theirs is more like own than models known to be unrelated are"),
         ("alike", "shuffled", "Models that answer to the same words do so whatever their origin"),
         ("not shown", "shuffled", "theirs is no more like own than chance gives"),
-        ("cannot say", "unrelated", "too few scores for a false positive rate of 0.05"),
+        ("cannot say", "unrelated", "too few different scores for a false positive rate of 0.05"),
     ],
 )
 def test_report__states_what_a_fingerprint_shows(verdict, null, said, out):
