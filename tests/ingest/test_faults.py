@@ -98,7 +98,7 @@ def fail_and_go_on(faults, run, path, reference, at, *, torn):
 @pytest.mark.parametrize(
     ("torn", "step"),
     [
-        (True, 40),
+        (True, 24),
         pytest.param(True, 1, marks=pytest.mark.slow),
         pytest.param(False, 1, marks=pytest.mark.slow),
     ],
