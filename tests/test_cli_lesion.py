@@ -65,7 +65,7 @@ def test_lesion__of_several_doses_saves_the_response_of_all(lesion, tmp_path):
     assert saved.attrs["kind"] == "dose_response" and saved["dose"].values.tolist() == [0.0, 0.5]
     assert "amount 0\n" in printed and "amount 0.5\n" in printed
     assert "slope, per unit of distance from 1" in printed
-    assert f"{float(saved['slope'].sel(network='a', condition='a')):z.3f} (" in printed
+    assert f"{float(saved['slope'].sel(network='a', condition='a')):z.3f}  " in printed
 
 
 def test_lesion__that_keeps_networks_saves_what_is_preserved(lesion, call, tmp_path):
@@ -73,7 +73,7 @@ def test_lesion__that_keeps_networks_saves_what_is_preserved(lesion, call, tmp_p
     assert status == 0, err
     saved = actome.open(tmp_path / "s-effects.zarr")
     assert saved.attrs["kind"] == "preservation" and (saved["p_value"].sel(condition="a") == 0.5).all()
-    assert re.search(r"a \(12 neurons kept\) +0\.0", printed) and "holds up better" in printed
+    assert re.search(r"a \(12 neurons kept\) a +0\.0", printed) and "holds up better" in printed
     page = tmp_path / "r.html"
     assert call("report", tmp_path / "s.zarr", "-o", page)[0] == 0
     text = page.read_text()

@@ -66,7 +66,7 @@ def effects_text(ds: Any) -> str:
     better = ", small where the network holds up better" if ds.attrs.get("keep_only") else ""
     p_of = f"; p against {n} controls{better}" if (n := ds.sizes["draw"]) else ""
     units = ds["effect"].attrs["units"]
-    out = [f"{ds.attrs['metric']}: harm beyond the whole model, {units} (95 % interval{p_of})"]
+    out = [f"{ds.attrs['metric']}: harm beyond the whole model, {units}{p_of}"]
     if "dose" in ds.dims:
         for dose in ds["dose"].to_numpy().tolist():
             out += [f"amount {dose:g}", _table(ds.sel(dose=dose), "effect", "low", "high", "p_value")]
@@ -87,15 +87,16 @@ def _table(ds: Any, *names: str) -> str:
     """Tabulate an estimate with the ends of its interval and p, given the variables' names."""
     import pandas as pd
 
-    value, low, high, p = (ds[name].to_pandas() for name in names)
-    cells = [
-        [
-            _told(*numbers)
-            for numbers in zip(*(frame.loc[row] for frame in (value, low, high, p)), strict=True)
-        ]
-        for row in value.index
-    ]
-    return str(pd.DataFrame(cells, value.index.rename(None), value.columns.rename(None)).to_string())
+    from ..analyze.report.wording import probability
+
+    value, low, high, p = (ds[name].to_series() for name in names)
+    columns = {names[0]: [f"{v:z.3f}" for v in value]}
+    if low.notna().any():
+        ends = zip(low, high, strict=True)
+        columns["95 % interval"] = [f"{a:z.3f} to {b:z.3f}" if isfinite(a) else "" for a, b in ends]
+    if p.notna().any():
+        columns["p"] = [probability(v) if isfinite(v) else "" for v in p]
+    return str(pd.DataFrame(columns, value.index.rename([None] * value.index.nlevels)).to_string())
 
 
 def _told(value: float, low: float, high: float, p: float) -> str:
