@@ -147,12 +147,12 @@ def equal_activity_table(ds: xr.Dataset, effects: Effects) -> list[Table]:
     def cell(i: int, j: int) -> Cell:
         both = (float(effects.p_value[i, j]), float(adjusted[i, j]))
         plain, equal = (probability(p) if np.isfinite(p) else MISSING for p in both)
-        return Cell(equal, note=f"{plain} unadjusted")
+        return Cell(equal, note=f"({plain})")
 
     caption = (
         "p against the controls at equal activity: a line of effect on mean magnitude, through the network "
         "and its controls together, is taken out first. Where the controls are more than a few per cent less "
-        "active than their network, read this one; below it, p as it is. Not corrected for the number of "
+        "active than their network, read this one; in brackets, p as it is. Not corrected for the number of "
         "cells."
     )
     return _split(effects, cell, caption, None)

@@ -101,7 +101,7 @@ def _network_line(networks: list[Network]) -> str:
     site = f" at {networks[0].site}" if networks[0].site else ""
     title = f"{networks[0].title}: " if networks[0].title else ""
     head = f"{title}{plural(len(networks), 'network')}{site} ({rules})"
-    head += f", their sizes out of {count(total)} neurons"
+    head += f", {'its size' if len(networks) == 1 else 'their sizes'} out of {count(total)} neurons"
     return f"{head}: {listed}{more}."
 
 

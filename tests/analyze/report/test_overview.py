@@ -66,7 +66,7 @@ def test_report__takes_the_masks_that_saved_contrasts_bring_along(tmp_path):
         attrs={"kind": "contrast", "control": "fdr", "alpha": 0.05},
     )
     shown = page(saved, out=tmp_path / "r.html")
-    assert "1 network (fdr, alpha = 0.05), their sizes out of 64 neurons: fr - de 8." in shown.text
+    assert "1 network (fdr, alpha = 0.05), its size out of 64 neurons: fr - de 8." in shown.text
     assert "8 neurons kept" in shown.text and "none of them thresholded" not in shown.text
 
 
