@@ -294,7 +294,7 @@ def flip_and_check(target: Path, truth: dict[str, bytes], n: int, seed: int) -> 
     return seen
 
 
-@pytest.mark.parametrize("n", [12, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [25, pytest.param(500, marks=pytest.mark.slow)])
 def test_verify__every_flipped_bit_of_a_history_is_found(two, tmp_path, n):
     target = tmp_path / "x.icechunk"
     commit(two[0], target, message="first", tag="v1")
